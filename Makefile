@@ -1,0 +1,42 @@
+# make workbook   execute every notebook into build/, as notebooks and as HTML with an index
+# make test       unit tests, then nbval over the notebooks
+# make lab        open the notebooks in JupyterLab
+# make bench      speed and memory, as a table
+# make notebooks  execute the notebooks in place, for committing
+# make clean      remove everything that was made, .venv included
+# Each works on a fresh clone; PYTHON=python3.12 chooses another interpreter.
+
+PYTHON ?= python3
+BIN = .venv/bin
+READY = .venv/ready
+
+.PHONY: workbook test lab bench notebooks clean
+
+workbook: $(READY)
+	$(BIN)/python notebooks/build.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+bench: $(READY)
+	$(BIN)/python tests/bench.py
+
+notebooks: $(READY)
+	$(BIN)/python notebooks/build.py --in-place
+
+clean:
+	rm -rf .venv build data/cache xfvlib.egg-info
+
+# An environment whose installation was interrupted is made anew: .venv/installing was left behind.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, " + sys.version.split()[0] + " was found: make PYTHON=python3.11 …")'
+	@if [ -e .venv/installing ] || [ ! -x $(BIN)/python ]; then echo "Making .venv"; rm -rf .venv; $(PYTHON) -m venv .venv; fi
+	@touch .venv/installing
+	@echo "Installing the pinned packages (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm .venv/installing && touch $(READY)

@@ -1,0 +1,61 @@
+"""Make the kept files of the ORL data set: landmarks, the fixed pair protocol, the default model's threshold.
+
+Run from the project folder: ``.venv/bin/python data/make_orl.py`` (about a minute). The results are in the repository,
+so that nobody needs to; a test compares them with what this script computes.
+"""
+
+import csv
+import random
+from itertools import combinations, product
+
+import pandas as pd
+from PIL import Image
+
+import xfvlib as xfv
+from xfvlib.alignment import find_landmarks
+from xfvlib.files import DATA, write_whole
+from xfvlib.pairs import orl_photo_path
+
+SEED = 20240304
+PEOPLE, PHOTOS, FOLDS, PAIRS_PER_KIND = 40, 10, 10, 30
+
+
+def landmark_row(name):
+    """Name and the five landmarks of one photograph; two of the 400 faces are not detected and supposed in the middle."""
+    return [name, *find_landmarks(Image.open(orl_photo_path(name)), fallback=True).ravel().round(3)]
+
+
+def protocol():
+    """Rows name_a, name_b, same, fold: 10 folds of 4 people, 30 genuine and 30 impostor pairs in each."""
+    draw, rows = random.Random(SEED), []
+    people = [f"s{i}" for i in range(1, PEOPLE + 1)]
+    draw.shuffle(people)
+    for fold in range(FOLDS):
+        members = people[fold * PEOPLE // FOLDS : (fold + 1) * PEOPLE // FOLDS]
+        photos = {p: [f"{p}/{j}" for j in range(1, PHOTOS + 1)] for p in members}
+        genuine = [pair for p in members for pair in combinations(photos[p], 2)]
+        impostor = [pair for p, q in combinations(members, 2) for pair in product(photos[p], photos[q])]
+        rows += [(a, b, True, fold) for a, b in draw.sample(genuine, PAIRS_PER_KIND)]
+        rows += [(a, b, False, fold) for a, b in draw.sample(impostor, PAIRS_PER_KIND)]
+    return rows
+
+
+def write_csv(path, header, rows):
+    def write(temporary):
+        with open(temporary, "w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+    write_whole(path, write)
+
+
+if __name__ == "__main__":
+    names = [f"s{i}/{j}" for i in range(1, PEOPLE + 1) for j in range(1, PHOTOS + 1)]
+    points = [f"{axis}{i}" for i in range(1, 6) for axis in "xy"]
+    write_csv(DATA / "orl_landmarks.csv", ["name", *points], [landmark_row(name) for name in names])
+    write_csv(DATA / "orl_pairs.csv", ["name_a", "name_b", "same", "fold"], protocol())
+    model, pairs = xfv.load_model(), xfv.load_pairs("orl").all_pairs()
+    eer, threshold = xfv.calibrate(model, pairs)
+    row = [model.name, threshold, model.threshold_source]
+    write_csv(DATA / "thresholds.csv", ["model", "threshold", "source"], [row])
+    print(f"{len(names)} photographs; equal error rate {eer:.2%} at {threshold} over {len(pairs):,} pairs")
+    print(pd.read_csv(DATA / "orl_pairs.csv").groupby(["fold", "same"]).size().unstack())

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import torch
+
+import xfvlib as xfv
+from xfvlib import files
+from xfvlib import pairs as pairs_module
+from xfvlib.pairs import person
+
+
+def test_protocol_is_balanced_and_people_stay_in_one_fold(pairs):
+    assert len(pairs) == 600 and len(pairs.names) <= 400
+    seen = {}
+    for fold in range(10):
+        part = pairs[pairs.folds == fold]
+        assert part.labels.sum() == 30 and len(part) == 60
+        assert len(set(zip(part.table.name_a, part.table.name_b))) == 60
+        for name in part.names:
+            assert seen.setdefault(person(name), fold) == fold
+    assert len(seen) == 40
+
+
+def test_labels_say_who_is_who(pairs):
+    same = [person(a) == person(b) for a, b in zip(pairs.table.name_a, pairs.table.name_b)]
+    assert np.array_equal(pairs.labels, same)
+
+
+def test_kept_protocol_is_what_the_script_draws(pairs, monkeypatch):
+    monkeypatch.syspath_prepend(str(files.DATA))
+    import make_orl
+
+    assert pairs.table.values.tolist() == [list(row) for row in make_orl.protocol()]
+
+
+def test_a_pair_holds_two_crops(pairs):
+    pair = pairs[0]
+    assert pair.a.shape == pair.b.shape == (3, 150, 150) and pair.a.dtype == torch.float32
+    assert 0 <= pair.a.min() and pair.a.max() <= 1 and pair.a.std() > 0.05
+    assert (pair.name_a, pair.name_b) == tuple(pairs.table.iloc[0][["name_a", "name_b"]])
+
+
+def test_indexing(pairs):
+    assert len(pairs[10:14]) == 4 and len(pairs[[3, 5]]) == 2 and len(pairs[pairs.labels]) == 300
+    assert pairs[-1].name_a == pairs.table.name_a.iloc[-1]
+    assert sum(1 for _ in pairs[:5]) == 5
+    with pytest.raises(IndexError):
+        pairs[600]
+
+
+def test_any_two_images_by_hand(pairs):
+    assert pairs.pair("s1/1", "s1/2").same is True
+    assert pairs.pair("s1/1", "s11/1").same is False
+    with pytest.raises(KeyError, match="near it"):
+        pairs.pair("s1/1", "s1/11")
+
+
+def test_all_pairs(pairs):
+    everything = pairs.all_pairs()
+    assert len(everything) == 79_800 and everything.labels.sum() == 40 * 45
+
+
+def test_crops_are_made_again_from_the_photographs(tmp_path, monkeypatch, pairs):
+    monkeypatch.setenv("XFV_CACHE", str(tmp_path))
+    fresh = pairs_module.orl_images.__wrapped__()
+    assert len(fresh) == 400 and len(list(tmp_path.iterdir())) == 1
+    assert all(torch.equal(fresh[name], pairs.image(name)) for name in ("s1/1", "s20/7"))
+
+
+def test_unknown_data_set_lists_the_known_ones():
+    with pytest.raises(ValueError, match="'orl'"):
+        xfv.load_pairs("olr")
+
+
+good = torch.full((3, 8, 8), 0.5)
+
+
+@pytest.mark.parametrize(
+    "other, error, words",
+    [
+        (torch.full((3, 9, 8), 0.5), ValueError, "differ in size"),
+        (good * 300, ValueError, "divide"),
+        (good - 1, ValueError, "outside"),
+        (good * float("nan"), ValueError, "NaN"),
+        (good[0], ValueError, "shape"),
+        (good.byte(), TypeError, "uint8"),
+        (good.numpy(), TypeError, "ndarray"),
+    ],
+)
+def test_wrong_pairs_are_refused_in_words(other, error, words):
+    with pytest.raises(error, match=words):
+        xfv.Pair(good, other)
+
+
+def test_interrupted_write_leaves_nothing(tmp_path):
+    target = tmp_path / "deep" / "file.txt"
+
+    def interrupted(temporary):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        files.write_whole(target, interrupted)
+    assert list(target.parent.iterdir()) == []
+    files.write_whole(target, lambda temporary: temporary.write_text("whole"))
+    assert [p.name for p in target.parent.iterdir()] == ["file.txt"]
+
+
+def test_interrupted_write_keeps_the_former_file(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("former")
+    with pytest.raises(ZeroDivisionError):
+        files.write_whole(target, lambda temporary: 1 / 0)
+    assert target.read_text() == "former"
+
+
+def test_read_only_cache_says_what_to_set(monkeypatch):
+    monkeypatch.setenv("XFV_CACHE", "/proc/xfv")  # cannot be written to, not even by root
+    with pytest.raises(PermissionError, match="XFV_CACHE"):
+        xfv.load_model()
+    with pytest.raises(PermissionError, match="XFV_CACHE"):
+        pairs_module.orl_images.__wrapped__()

@@ -1,0 +1,51 @@
+"""The repository's own promises: one list of dependencies, notebooks as they are to be committed."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CONDA_NAMES = {"pytorch-cpu": "torch"}
+
+
+def name(requirement):
+    found = re.match(r"[A-Za-z0-9_.-]+", requirement).group().lower()
+    return CONDA_NAMES.get(found, found)
+
+
+def test_pyproject_environment_and_lock_name_the_same_packages():
+    project = {name(line) for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]}
+    listed = re.findall(r"^ +- ([\w.-]+)", (ROOT / "environment.yml").read_text(), re.M)
+    environment = {name(line) for line in listed} - {"conda-forge", "python", "pip"}
+    pinned = re.findall(r"^([A-Za-z0-9_.-]+)==", (ROOT / "requirements.lock").read_text(), re.M)
+    lock = {pin.lower().replace("_", "-") for pin in pinned}
+    assert project == environment
+    assert project <= lock
+
+
+def test_every_package_is_pinned_and_torch_is_never_open():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line) for line in lines)
+    assert "torch==2.13.0" in lines and '"torch==2.13.0"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_stored_as_promised(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "widgets" not in notebook.metadata and notebook.metadata.kernelspec.name == "python3"
+    assert path.stat().st_size < 1.5e6
+    assert all(cell.execution_count for cell in code) and sum(bool(cell.outputs) for cell in code) > len(code) / 2
+    assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
+    assert max(len(cell.source.splitlines()) for cell in code) <= 20
+    text = "\n".join(cell.source for cell in notebook.cells)
+    assert all(word in text for word in ("**You will**", "**Before:**", "**Time:**", "## What was found", "**Try it yourself**", "**References.**"))
+    for cell in code:
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                assert output.metadata["image/png"]["alt"]

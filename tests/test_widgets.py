@@ -1,0 +1,71 @@
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import xfvlib as xfv
+from xfvlib import widgets
+
+
+@pytest.fixture(scope="module")
+def picker(model, pairs):
+    return widgets.pair_picker(model, pairs[:120])
+
+
+def pixels(png):
+    return np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB"), float)
+
+
+def test_groups_hold_what_they_say():
+    scores, labels = np.array([0.9, 0.4, 0.6, 0.1]), np.array([True, True, False, False])
+    groups = widgets.pair_groups(scores, labels, 0.5)
+    assert list(groups["same person"]) == [1, 0] and list(groups["different people"]) == [2, 3]
+    assert list(groups["mistakes: different people accepted"]) == [2]
+    assert list(groups["mistakes: same person rejected"]) == [1]
+
+
+def test_it_starts_with_a_picture_and_a_status(picker):
+    assert bytes(picker.figure.value[:4]) == b"\x89PNG" and "cosine" in picker.status.value
+
+
+def test_every_control_redraws(picker):
+    def after(change):
+        before = bytes(picker.figure.value)
+        change()
+        return bytes(picker.figure.value) != before
+
+    assert after(lambda: setattr(picker.pair, "index", 1))
+    assert after(lambda: setattr(picker.threshold, "value", 0.99))
+    assert "rejected" in picker.status.value
+    assert after(lambda: setattr(picker.group, "value", "different people"))
+    assert all(name.count("and") == 1 for name, _ in picker.pair.options)
+    assert after(lambda: setattr(picker.person, "index", 2))
+    assert all(f"{picker.person.value}/" in name for name, _ in picker.pair.options)
+
+
+def test_an_empty_choice_is_said_in_words(picker):
+    picker.group.value = "mistakes: different people accepted"
+    assert "No such pair" in picker.status.value and picker.pair.value is None
+    picker.group.value = "same person"
+    assert "cosine" in picker.status.value
+
+
+def test_errors_reach_the_status_line(model, pairs, monkeypatch):
+    picker = widgets.pair_picker(model, pairs[:60])
+    monkeypatch.setattr(widgets, "draw_pair", lambda e: 1 / 0)
+    picker.threshold.value = 0.95
+    assert "ZeroDivisionError" in picker.status.value
+
+
+def test_the_figure_is_the_libraries(model, pairs):
+    picker = widgets.pair_picker(model, pairs[:60])
+    row = picker.pair.value
+    e = xfv.explain(model, pairs[row])
+    expected, drawn = (pixels(png) for png in (widgets.to_png(widgets.draw_pair(e)), picker.figure.value))
+    assert drawn.shape == expected.shape and np.abs(drawn - expected).mean() < 0.5  # grey levels of 255
+
+
+def test_a_model_without_threshold_is_refused(tiny, pairs):
+    with pytest.raises(ValueError, match="calibrate"):
+        widgets.pair_picker(xfv.FaceModel(tiny.network, size=20), pairs)

@@ -1,0 +1,106 @@
+"""Explanation methods: plain functions of one signature, and :func:`explain` around them.
+
+A method is ``method(model, image, reference, *, threshold, **options)`` → signed map ``(H, W)`` of ``image`` judged
+against ``reference``: > 0 speaks for a match, < 0 against it. To add one, write the function and list it here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from xfvlib.methods.fggb import fggb
+from xfvlib.methods.gradient import gradient, gradient_times_input
+from xfvlib.pairs import Pair
+
+METHODS = {"fggb": fggb, "gradient": gradient, "gradient × input": gradient_times_input}
+GRADIENT_METHODS = ["fggb", "gradient", "gradient × input"]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A decision about a pair and the maps that explain it.
+
+    Attributes:
+        pair, method: what was explained, and how.
+        score: cosine similarity of the two embeddings, in [−1, 1].
+        threshold: the pair is accepted when score ≥ threshold.
+        map_a, map_b: signed ``(H, W)``: > 0 speaks for a match, < 0 against it.
+        similarity_a, similarity_b: the positive halves, ≥ 0.
+        dissimilarity_a, dissimilarity_b: the negative halves, sign turned, ≥ 0.
+    """
+
+    pair: Pair
+    method: str
+    score: float
+    threshold: float
+    map_a: torch.Tensor
+    map_b: torch.Tensor
+
+    @property
+    def accepted(self):
+        return self.score >= self.threshold
+
+    @property
+    def similarity_a(self):
+        return self.map_a.clamp(min=0)
+
+    @property
+    def similarity_b(self):
+        return self.map_b.clamp(min=0)
+
+    @property
+    def dissimilarity_a(self):
+        return (-self.map_a).clamp(min=0)
+
+    @property
+    def dissimilarity_b(self):
+        return (-self.map_b).clamp(min=0)
+
+    def __repr__(self):
+        decision = "accepted" if self.accepted else "rejected"
+        names = f"{self.pair.name_a} – {self.pair.name_b}"
+        return f"Explanation by {self.method}: {names} {decision}, cosine {self.score:.3f}, threshold {self.threshold:.3f}"
+
+
+def decision_threshold(model, threshold=None):
+    """``threshold``, or the model's own when None, once it is seen to lie in [−1, 1]; ValueError otherwise."""
+    if threshold is None:
+        threshold = model.threshold
+    if threshold is None:
+        raise ValueError(f"{model.name} has no threshold: pass threshold=…, or set it with xfv.calibrate(model, pairs)")
+    if not -1 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; a cosine similarity lies in [−1, 1]")
+    return float(threshold)
+
+
+def explain(model, pair, method="fggb", threshold=None, **options):
+    """Decide about a pair, and explain the decision on both of its images.
+
+    Args:
+        model: a FaceModel.
+        pair: a Pair in the model's size.
+        method: one of ``METHODS``.
+        threshold: in [−1, 1]; None for the model's own.
+        options: passed on to the method.
+
+    Returns:
+        :class:`Explanation`
+
+    Raises:
+        ValueError: unknown method, threshold outside [−1, 1] or missing, images of the wrong size.
+        TypeError: a gradient method on a model without gradients, or an option that the method does not have.
+
+    Example:
+        >>> e = explain(model, pairs[0])  # doctest: +SKIP
+        >>> e.accepted, e.map_a.shape  # doctest: +SKIP
+        (True, torch.Size([150, 150]))
+    """
+    if method not in METHODS:
+        raise ValueError(f"no method is called {method!r}; known methods: {', '.join(map(repr, METHODS))}")
+    threshold = decision_threshold(model, threshold)
+    with torch.no_grad():
+        a, b = model.embed(torch.stack([pair.a, pair.b]))
+    function = METHODS[method]
+    map_a = function(model, pair.a, pair.b, threshold=threshold, **options)
+    map_b = function(model, pair.b, pair.a, threshold=threshold, **options)
+    return Explanation(pair, method, float(a @ b), threshold, map_a, map_b)

@@ -1,0 +1,16 @@
+"""The one set-up line of every notebook."""
+
+import platform
+import random
+
+import numpy as np
+import torch
+
+
+def notebook_setup(seed=0):
+    """Seed random, numpy and torch, and print what the notebook runs on."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, {device}; seed {seed}")

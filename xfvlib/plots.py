@@ -1,0 +1,254 @@
+"""Every figure of the workbook. A ``show_…`` function displays a PNG with alternative text and returns nothing.
+
+Signed maps are drawn in one diverging palette with 0 in the middle (blue speaks for a match, red against it),
+magnitudes in one sequential palette. Maps are scaled here, for the eye only; what the methods return stays as it is.
+"""
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import PIL.Image
+import seaborn as sns
+import torch
+from IPython.display import Image, display
+from matplotlib.figure import Figure
+
+from xfvlib.evaluation import auc, equal_error_rate, error_rates
+
+SIGNED, MAGNITUDE = "RdBu", "magma"
+GENUINE, IMPOSTOR = "#2166ac", "#b2182b"
+
+mpl.rcParams.update({
+    "figure.facecolor": "white",  # transparent figures are unreadable on dark themes
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+})  # fmt: skip
+
+
+def to_png(figure):
+    """The figure as PNG bytes, 100 pixels an inch, in 256 colours: a third of the size, so that notebooks stay small."""
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", dpi=100)
+    PIL.Image.open(full).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
+
+
+def show(figure, alt):
+    """Display a figure as PNG with alternative text."""
+    display(Image(to_png(figure), alt=alt))
+
+
+def blend(image, saliency, limit):
+    """A signed map laid over the grey image: ``(H, W, 3)`` in [0, 1]; the face stays visible where the map is near 0.
+
+    Args:
+        image: ``(3, H, W)``, RGB in [0, 1].
+        saliency: signed ``(H, W)``.
+        limit: the value drawn in full colour, > 0.
+    """
+    grey = image.mean(dim=0).numpy()[..., None]
+    share = np.clip(saliency.numpy() / limit, -1, 1)
+    alpha = 0.8 * np.abs(share)[..., None] ** 0.7
+    return (1 - alpha) * grey + alpha * mpl.colormaps[SIGNED]((share + 1) / 2)[..., :3]
+
+
+def full_colour(*maps):
+    """The absolute value drawn in full colour: the 99.5th percentile, so that single pixels do not blank the rest; 1 for empty maps."""
+    values = torch.cat([m.abs().flatten() for m in maps])
+    return float(values.quantile(0.995)) or float(values.max()) or 1.0
+
+
+def picture(ax, image, title=""):
+    """One picture without axes: a crop ``(3, H, W)`` or an array ``(H, W, 3)``."""
+    ax.imshow(image.permute(1, 2, 0).numpy() if hasattr(image, "permute") else image)
+    ax.set_title(title)
+    ax.set_axis_off()
+
+
+def signed_bar(figure, axes):
+    """Colour bar of the signed palette, in words."""
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-1, 1), SIGNED)
+    bar = figure.colorbar(scale, ax=axes, ticks=[-1, 0, 1], fraction=0.05, pad=0.02)
+    bar.ax.set_yticklabels(["against\na match", "0", "for\na match"])
+
+
+def decision_line(ax, score, threshold):
+    """Score and threshold on one line, rejected side and accepted side shaded."""
+    low = np.floor(10 * (min(score, threshold) - 0.03)) / 10
+    ax.axvspan(low, threshold, color=IMPOSTOR, alpha=0.12, lw=0)
+    ax.axvspan(threshold, 1, color=GENUINE, alpha=0.12, lw=0)
+    ax.axvline(threshold, color="0.2")
+    ax.plot([score], [0.3], "o", ms=8, color=GENUINE if score >= threshold else IMPOSTOR, clip_on=False, zorder=3)
+    ax.set(xlim=(low, 1), ylim=(0, 1), yticks=[], xlabel="cosine similarity")
+    ax.spines.left.set_visible(False)
+    ax.text(low, 0.75, " rejected", va="center", color=IMPOSTOR)
+    ax.text(1, 0.75, "accepted ", va="center", ha="right", color=GENUINE)
+
+
+def truth(pair):
+    return {True: "same person", False: "different people", None: "truth unknown"}[pair.same]
+
+
+def verdict(e):
+    """One line for a title: decision, truth, score and threshold."""
+    decision = "accepted" if e.accepted else "rejected"
+    return f"{decision} ({truth(e.pair)}): cosine {e.score:.4f}, threshold {e.threshold:.4f}"
+
+
+def draw_pair(e):
+    """Figure of one Explanation: both images, both maps blended over them, score and threshold on a line."""
+    figure = Figure(figsize=(8.2, 3.3))
+    grid = figure.subplot_mosaic([["a", "map_a", "b", "map_b"], ["line"] * 4], height_ratios=[1, 0.2])
+    limit = full_colour(e.map_a, e.map_b)
+    picture(grid["a"], e.pair.a, f"probe {e.pair.name_a}")
+    picture(grid["map_a"], blend(e.pair.a, e.map_a, limit), f"{e.method} on the probe")
+    picture(grid["b"], e.pair.b, f"reference {e.pair.name_b}")
+    picture(grid["map_b"], blend(e.pair.b, e.map_b, limit), f"{e.method} on the reference")
+    signed_bar(figure, [grid[key] for key in ("a", "map_a", "b", "map_b")])
+    decision_line(grid["line"], e.score, e.threshold)
+    figure.suptitle(verdict(e), fontsize=11)
+    return figure
+
+
+def show_pair(e):
+    """Show one :class:`~xfvlib.methods.Explanation`; see :func:`draw_pair`."""
+    balance = float(sum(m.sum() for m in (e.map_a, e.map_b)))
+    side = "for" if balance > 0 else "against"
+    show(draw_pair(e), f"Pair {e.pair.name_a} and {e.pair.name_b}, {verdict(e)}. {e.method} maps over both faces; on the whole they speak {side} a match.")  # fmt: skip
+
+
+def show_images(images, titles, *, columns=6, suptitle=None):
+    """Crops ``(3, H, W)`` with a title each, in rows of ``columns``."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.45 * columns, 1.75 * rows + (0.3 if suptitle else 0)))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, image, title in zip(axes, images, titles):
+        picture(ax, image, title)
+    for ax in axes[len(images) :]:
+        ax.set_axis_off()
+    figure.suptitle(suptitle)
+    show(figure, f"{suptitle or 'Faces'}: " + "; ".join(str(t).replace("\n", ", ") for t in titles))
+
+
+def show_maps(maps, titles, *, image=None, signed=True, each_scaled=True, columns=5, label=""):
+    """Maps ``(H, W)`` with a title each.
+
+    Args:
+        image: ``(3, H, W)``, shown first, and under signed maps when given.
+        signed: diverging palette centred on 0; False for magnitudes ≥ 0 in the sequential palette.
+        each_scaled: scale each map to its own largest absolute value; False for one scale, so that maps can be compared.
+        label: unit of the colour bar.
+    """
+    count = len(maps) + (image is not None)
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(1.6 * columns + 0.8, 1.8 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    cells = iter(axes.flat)
+    if image is not None:
+        picture(next(cells), image, "image")
+    limit = full_colour(*maps)
+    for ax, saliency, title in zip(cells, maps, titles):
+        scale = full_colour(saliency) if each_scaled else limit
+        if signed and image is not None:
+            picture(ax, blend(image, saliency, scale), title)
+        else:
+            ax.imshow(saliency, cmap=SIGNED if signed else MAGNITUDE, vmin=-scale if signed else 0, vmax=scale)
+            ax.set_title(title)
+    top = 1 if each_scaled else limit
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-top if signed else 0, top), SIGNED if signed else MAGNITUDE)
+    figure.colorbar(scale, ax=axes, label=label or ("share of largest" if each_scaled else ""), fraction=0.05)
+    show(figure, "Maps: " + "; ".join(str(t).replace("\n", ", ") for t in titles))
+
+
+def show_method_grid(explanations):
+    """Pairs in rows, methods in columns: both maps of each, blended over the images.
+
+    Args:
+        explanations: list of rows; a row is one pair explained by several methods in the same order.
+    """
+    methods = [e.method for e in explanations[0]]
+    figure = Figure(figsize=(1.25 * (2 + 2 * len(methods)) + 0.5, 1.5 * len(explanations)))
+    axes = figure.subplots(len(explanations), 2 + 2 * len(methods), squeeze=False)
+    for ax, method in zip(axes[0, 2::2], methods):
+        ax.text(1.05, 1.06, method, transform=ax.transAxes, ha="center", in_layout=False)
+    for row, line in zip(axes, explanations):
+        pair, first = line[0].pair, line[0]
+        decision = "accepted" if first.accepted else "rejected"
+        picture(row[0], pair.a, pair.name_a)
+        picture(row[1], pair.b, pair.name_b)
+        row[0].text(-0.08, 0.5, f"{decision}\n{truth(pair)}\n{first.score:.4f}", transform=row[0].transAxes, va="center", ha="right",
+                    rotation=90, multialignment="center", fontsize=8, color=GENUINE if first.accepted else IMPOSTOR)  # fmt: skip
+        for e, ax_a, ax_b in zip(line, row[2::2], row[3::2]):
+            limit = full_colour(e.map_a, e.map_b)
+            picture(ax_a, blend(pair.a, e.map_a, limit))
+            picture(ax_b, blend(pair.b, e.map_b, limit))
+    signed_bar(figure, axes)
+    show(figure, f"Maps of the methods {', '.join(methods)} over both images of {len(explanations)} pairs: "
+         + "; ".join(f"{line[0].pair.name_a} and {line[0].pair.name_b}, {verdict(line[0])}" for line in explanations))  # fmt: skip
+
+
+def show_scores(scores, labels, threshold=None):
+    """Histogram of cosine similarities, genuine and impostor pairs apart, each of area 1, with the threshold."""
+    scores, labels = np.asarray(scores), np.asarray(labels, bool)
+    figure = Figure(figsize=(7, 2.9))
+    ax = figure.subplots()
+    kinds = np.where(labels, "genuine", "impostor")
+    sns.histplot(x=scores, hue=kinds, hue_order=["genuine", "impostor"], palette=[GENUINE, IMPOSTOR], stat="density",
+                 common_norm=False, bins=60, element="step", alpha=0.35, ax=ax)  # fmt: skip
+    ax.set(xlabel="cosine similarity", ylabel="density")
+    alt = f"Histogram of {len(scores)} cosine similarities: genuine pairs around {np.median(scores[labels]):.3f}, impostor pairs around {np.median(scores[~labels]):.3f}"
+    if threshold is not None:
+        ax.axvline(threshold, color="0.2", ls="--")
+        ax.annotate(f"threshold {threshold:.4f}", (threshold, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top", rotation=90)
+        alt += f"; threshold {threshold:.4f}"
+    show(figure, alt + ".")
+
+
+def show_roc(curves, labels):
+    """ROC curves, false match rate on a logarithmic axis, with the point of the equal error rate.
+
+    Args:
+        curves: ``{name: scores}``, scores of ``(P,)``.
+        labels: bool ``(P,)``, True for genuine pairs.
+    """
+    figure = Figure(figsize=(5.2, 3.4))
+    ax = figure.subplots()
+    described, lowest = [], 1.0
+    for (name, scores), colour in zip(curves.items(), sns.color_palette("colorblind")):
+        fmr, fnmr, _ = error_rates(scores, labels)
+        eer, _ = equal_error_rate(scores, labels)
+        text = f"{name}: AUC {auc(scores, labels):.4f}, EER {eer:.2%}"
+        ax.plot(fmr, 1 - fnmr, color=colour, drawstyle="steps-post", label=text)
+        ax.plot([eer], [1 - eer], "o", color=colour)
+        described.append(text)
+        lowest = min(lowest, float((1 - fnmr)[fmr > 0][0]))
+    impostors = int((~np.asarray(labels, bool)).sum())
+    ax.set(xscale="log", xlim=(1 / impostors, 1), xlabel=f"false match rate (FMR), down to 1 in {impostors}", ylabel="true accept rate (1 − FNMR)")
+    ax.set_ylim(max(0, lowest - 0.05), 1.005)
+    ax.legend(loc="lower right", frameon=False)
+    show(figure, "ROC curves: " + "; ".join(described))
+
+
+def show_curves(x, curves, *, xlabel, ylabel):
+    """Lines over a common axis, each named at its end in a legend.
+
+    Args:
+        x: ``(P,)``.
+        curves: ``{name: (P,)}``.
+        xlabel, ylabel: with units.
+    """
+    figure = Figure(figsize=(5.6, 3.1))
+    ax = figure.subplots()
+    for (name, y), colour in zip(curves.items(), sns.color_palette("colorblind")):
+        ax.plot(x, y, marker="o", ms=3, color=colour, label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(frameon=False)
+    ends = "; ".join(f"{name} from {float(y[0]):.3g} to {float(y[-1]):.3g}" for name, y in curves.items())
+    show(figure, f"{ylabel} against {xlabel}: {ends}")

@@ -1,0 +1,119 @@
+"""Controls of the notebooks, built on ``observe`` and an Image widget, so that they run wherever a notebook does."""
+
+from functools import lru_cache
+
+import ipywidgets as w
+import numpy as np
+
+from xfvlib.evaluation import embeddings
+from xfvlib.gradients import channel_gradients
+from xfvlib.methods import Explanation, decision_threshold
+from xfvlib.methods.fggb import fggb_from_kept
+from xfvlib.pairs import person
+from xfvlib.plots import draw_pair, to_png
+
+EVERYBODY = "everybody"
+
+
+def pair_groups(scores, labels, threshold):
+    """Rows of the pairs in each group, in words: ``{group: indices}``, the pairs nearest the threshold first.
+
+    Args:
+        scores: ``(P,)`` cosine similarities.
+        labels: bool ``(P,)``, True for genuine pairs.
+        threshold: pairs at or above it are accepted.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels, bool)
+    order = np.argsort(np.abs(scores - threshold), kind="stable")
+    accepted = scores >= threshold
+    wanted = {
+        "same person": labels,
+        "different people": ~labels,
+        "mistakes: different people accepted": ~labels & accepted,
+        "mistakes: same person rejected": labels & ~accepted,
+    }
+    groups = {name: order[chosen[order]] for name, chosen in wanted.items()}
+    return groups | {"closest calls, right or wrong": order[:20]}
+
+
+def fill(dropdown, options):
+    """Set a dropdown's options and choose the first; ipywidgets leaves a dropdown that was empty without a choice."""
+    dropdown.options = options
+    if options and dropdown.index is None:
+        dropdown.index = 0
+
+
+def pair_picker(model, pairs):
+    """Choose a pair in words and move the threshold; the FGGB figure is redrawn.
+
+    The channel gradients of the last images are kept: a new threshold is redrawn at once, a new image takes about a second.
+
+    Args:
+        model: a differentiable FaceModel with a threshold.
+        pairs: a PairSet.
+
+    Returns:
+        A VBox with the controls ``group``, ``person``, ``pair``, ``threshold``, the ``figure`` and a ``status`` line as attributes.
+
+    Raises:
+        ValueError: the model has no threshold.
+    """
+    start = decision_threshold(model)
+    known = embeddings(model, pairs)
+    names = list(zip(pairs.table.name_a, pairs.table.name_b))
+    scores = np.array([float(known[a] @ known[b]) for a, b in names])
+    groups = pair_groups(scores, pairs.labels, start)
+    wide = {"layout": w.Layout(width="34em"), "style": {"description_width": "7em"}}
+
+    group = w.Dropdown(description="Kind of pair", options=[(f"{k} ({len(v)})", k) for k, v in groups.items()], **wide)
+    somebody = w.Dropdown(description="Person", **wide)
+    pair = w.Dropdown(description="Pair", **wide)
+    low = min(float(np.floor(10 * scores.min()) / 10), start)
+    threshold = w.FloatSlider(start, min=low, max=1, step=0.0005, readout_format=".4f", description="Threshold",
+                              continuous_update=False, **wide)  # fmt: skip
+    figure = w.Image(format="png", layout=w.Layout(width="820px", height="330px"))
+    status = w.HTML()
+
+    @lru_cache(8)
+    def gradients(name):
+        return channel_gradients(model, pairs.image(name))
+
+    def explanation(row, t):
+        a, b = names[row]
+        map_a = fggb_from_kept(gradients(a), known[b], threshold=t)
+        map_b = fggb_from_kept(gradients(b), known[a], threshold=t)
+        return Explanation(pairs[int(row)], "fggb", float(scores[row]), t, map_a, map_b)
+
+    def redraw(_=None):
+        try:
+            if pair.value is None:
+                figure.value, status.value = b"", "No such pair: choose another kind or person."
+                return
+            status.value = "Computing …"
+            e = explanation(pair.value, threshold.value)
+            figure.value = to_png(draw_pair(e))
+            right = "rightly" if e.accepted == e.pair.same else "wrongly"
+            status.value = f"{right} {'accepted' if e.accepted else 'rejected'}: cosine {e.score:.4f}, threshold {t_text(e.threshold)}"
+        except Exception as error:  # an exception in a callback would vanish unseen
+            status.value = f"<b>{type(error).__name__}</b>: {error}"
+
+    def t_text(t):
+        return f"{t:.4f}" + (" (the model's own)" if t == start else "")
+
+    def list_pairs(_=None):
+        rows = [i for i in groups[group.value] if somebody.value in (EVERYBODY, *map(person, names[i]))]
+        fill(pair, [(f"{names[i][0]} and {names[i][1]}, cosine {scores[i]:.4f}", int(i)) for i in rows])
+
+    def list_people(_=None):
+        people = {person(name) for i in groups[group.value] for name in names[i]}
+        fill(somebody, [EVERYBODY, *sorted(people, key=lambda p: (len(p), p))])
+        list_pairs()
+
+    group.observe(list_people, "value")
+    somebody.observe(list_pairs, "value")
+    pair.observe(redraw, "value")
+    threshold.observe(redraw, "value")
+    list_people()
+    box = w.VBox([group, somebody, pair, threshold, figure, status])
+    box.group, box.person, box.pair, box.threshold, box.figure, box.status = group, somebody, pair, threshold, figure, status
+    return box
