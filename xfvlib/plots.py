@@ -33,7 +33,9 @@ def to_png(figure):
     """The figure as PNG bytes, 100 pixels an inch, in 256 colours: a third of the size, so that notebooks stay small."""
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", dpi=100)
-    PIL.Image.open(full).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(small, "png", optimize=True)
+    pixels = PIL.Image.open(full).convert("RGB")
+    # maximum coverage keeps rare colours, such as the ends of the colour bar, where the default would dull them
+    pixels.quantize(256, method=PIL.Image.Quantize.MAXCOVERAGE, dither=PIL.Image.Dither.NONE).save(small, "png", optimize=True)
     return small.getvalue()
 
 
