@@ -21,8 +21,8 @@ PEOPLE, PHOTOS, FOLDS, PAIRS_PER_KIND = 40, 10, 10, 30
 
 
 def landmark_row(name):
-    """Name and the five landmarks of one photograph; two of the 400 faces are not detected and supposed in the middle."""
-    return [name, *find_landmarks(Image.open(orl_photo_path(name)), fallback=True).ravel().round(3)]
+    """Name and the ten landmarks of one photograph; two of the 400 faces are not detected and supposed in the middle."""
+    return [name, *find_landmarks(Image.open(orl_photo_path(name)), centred=True).ravel().round(3)]
 
 
 def protocol():
@@ -50,7 +50,7 @@ def write_csv(path, header, rows):
 
 if __name__ == "__main__":
     names = [f"s{i}/{j}" for i in range(1, PEOPLE + 1) for j in range(1, PHOTOS + 1)]
-    points = [f"{axis}{i}" for i in range(1, 6) for axis in "xy"]
+    points = [f"{axis}{i}" for i in range(1, 11) for axis in "xy"]
     write_csv(DATA / "orl_landmarks.csv", ["name", *points], [landmark_row(name) for name in names])
     write_csv(DATA / "orl_pairs.csv", ["name_a", "name_b", "same", "fold"], protocol())
     model, pairs = xfv.load_model(), xfv.load_pairs("orl").all_pairs()

@@ -93,7 +93,7 @@ def reading_table(tmp_cache):
             path.unlink()
         for times in (fresh, cached):
             start = time.perf_counter()
-            pairs_module.orl_images.__wrapped__()
+            pairs_module.orl_images.__wrapped__((150, 150), "dlib")
             times.append(time.perf_counter() - start)
     print("\n### Reading all 400 ORL crops, seconds\n\n| | s |\n|---|---|")
     print(f"| from the photographs, at the kept landmarks | {statistics.median(fresh):.2f} |")

@@ -22,8 +22,58 @@ def test_crop_at_kept_landmarks_is_the_crop_of_align(pairs):
     assert torch.allclose(crop, pairs.image("s1/1"), atol=1 / 255)
 
 
+def test_template_crop_puts_the_landmarks_on_the_template():
+    """White dots painted at the landmarks of a turned, scaled and shifted face come out on the template."""
+    turn = 1.3 * np.exp(0.4j)
+    points = (alignment.TEMPLATE @ [1, 1j]) * turn + (140 + 60j)
+    points = np.stack([points.real, points.imag], axis=1)
+    y, x = np.mgrid[:300, :400]
+    dots = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / 18) for px, py in points)
+    photo = np.repeat((255 * dots / dots.max()).astype(np.uint8)[..., None], 3, axis=2)
+    crop = alignment.crop(photo, np.concatenate([points, points]), size=(112, 112), kind="arcface")[0].numpy()
+    for px, py in alignment.TEMPLATE:
+        near = crop[int(py) - 6 : int(py) + 8, int(px) - 6 : int(px) + 8]
+        yy, xx = np.mgrid[int(py) - 6 : int(py) + 8, int(px) - 6 : int(px) + 8]
+        assert abs((near * xx).sum() / near.sum() - px) < 0.3 and abs((near * yy).sum() / near.sum() - py) < 0.3
+
+
+def test_a_large_photograph_and_its_reduction_give_the_same_template_crop():
+    small = Image.open(orl_photo_path("s1/1")).convert("RGB").resize((276, 336), Image.Resampling.BICUBIC)
+    large = small.resize((1380, 1680), Image.Resampling.BICUBIC)
+    landmarks = alignment.find_landmarks(small)
+    crops = [alignment.crop(photo, points, size=(112, 112), kind="arcface")
+             for photo, points in ((small, landmarks), (large, (landmarks + 0.5) * 5 - 0.5))]  # fmt: skip
+    assert (crops[0] - crops[1]).abs().mean() < 0.01
+
+
+def test_a_narrower_crop_is_the_middle_of_the_square():
+    landmarks = alignment.find_landmarks(orl_photo_path("s1/1"))
+    square, narrow = (alignment.crop(orl_photo_path("s1/1"), landmarks, size=(112, w), kind="arcface") for w in (112, 96))
+    assert torch.equal(square[:, :, 8:104], narrow)
+
+
+def test_the_person_in_the_middle_is_taken_or_supposed():
+    small = Image.open(orl_photo_path("s1/1")).convert("RGB").resize((184, 224))
+    large = Image.open(orl_photo_path("s2/1")).convert("RGB").resize((276, 336))
+    both = Image.new("RGB", (760, 360), "grey")
+    both.paste(small, (288, 60))
+    both.paste(large, (484, 10))
+    points = alignment.find_landmarks(both, centred=True)
+    assert (points[:, 0] > 288).all() and (points[:, 0] < 472).all()
+    nobody = alignment.find_landmarks(Image.new("RGB", (300, 300), "grey"), centred=True)
+    assert (nobody > 50).all() and (nobody < 250).all()
+
+
+def test_too_large_and_heic_files_are_refused_in_words(tmp_path):
+    (tmp_path / "photo.heic").write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(100))
+    with pytest.raises(ValueError, match="HEIC"):
+        alignment.align(tmp_path / "photo.heic")
+    with pytest.raises(ValueError, match="MB"):
+        alignment.decode(bytes(41_000_000), "large.jpg")
+
+
 def test_crop_refuses_other_landmarks():
-    with pytest.raises(ValueError, match="five"):
+    with pytest.raises(ValueError, match="ten"):
         alignment.crop(Image.new("RGB", (100, 100)), np.zeros((68, 2)))
 
 

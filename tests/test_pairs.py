@@ -61,7 +61,7 @@ def test_all_pairs(pairs):
 
 def test_crops_are_made_again_from_the_photographs(tmp_path, monkeypatch, pairs):
     monkeypatch.setenv("XFV_CACHE", str(tmp_path))
-    fresh = pairs_module.orl_images.__wrapped__()
+    fresh = pairs_module.orl_images.__wrapped__((150, 150), "dlib")
     assert len(fresh) == 400 and len(list(tmp_path.iterdir())) == 1
     assert all(torch.equal(fresh[name], pairs.image(name)) for name in ("s1/1", "s20/7"))
 
@@ -118,4 +118,4 @@ def test_read_only_cache_says_what_to_set(monkeypatch):
     with pytest.raises(PermissionError, match="XFV_CACHE"):
         xfv.load_model()
     with pytest.raises(PermissionError, match="XFV_CACHE"):
-        pairs_module.orl_images.__wrapped__()
+        pairs_module.orl_images.__wrapped__((150, 150), "dlib")

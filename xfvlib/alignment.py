@@ -1,5 +1,6 @@
 """From a photograph to the aligned face crop that a recogniser was trained on."""
 
+import io
 import warnings
 from functools import lru_cache
 from importlib import resources
@@ -14,27 +15,31 @@ SHORTER_SIDE = 276  # pixels: smaller photographs are enlarged, since dlib's det
 LONGER_SIDE = 1600  # larger photographs are reduced, or detection takes seconds
 BORDER = 60  # edge pixels repeated around the photograph, for faces that touch its border
 PADDING = 0.25  # margin around the face in dlib's crop, as a share of it: what its recogniser was trained with
+LARGEST_FILE = 40_000_000  # bytes
+# centres of the eyes, tip of the nose, corners of the mouth in a 112×112 crop: the template of ArcFace and its kin
+TEMPLATE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
 
 
-def align(photo, size=150):
-    """Aligned crop of the largest face in a photograph, as dlib's recogniser was trained with.
+def align(photo, model=None):
+    """Crop of the largest face in a photograph, aligned as the model was trained with.
 
     Args:
         photo: path, PIL image or uint8 array ``(H, W)``, ``(H, W, 3)``. The rotation noted by cameras (EXIF) is applied.
-        size: height and width of the crop in pixels.
+        model: a FaceModel, which says size and alignment; None for the default model's 150×150.
 
     Returns:
-        float32 ``(3, size, size)``, RGB in [0, 1].
+        float32 ``(3, H, W)``, RGB in [0, 1].
 
     Raises:
-        ValueError: no face is found, or the file is not an image.
+        ValueError: no face is found, or the file is too large or not an image that can be read.
         TypeError: the photograph is none of the above.
 
     Example:
-        >>> crop = align("holiday.jpg")  # doctest: +SKIP
+        >>> crop = align("holiday.jpg", model)  # doctest: +SKIP
     """
     photo = read_photo(photo)
-    return crop(photo, find_landmarks(photo), size)
+    size, kind = wanted(model)
+    return crop(photo, find_landmarks(photo), size=size, kind=kind)
 
 
 def read_photo(photo):
@@ -44,67 +49,109 @@ def read_photo(photo):
             raise TypeError(f"photo is a {photo.dtype} array of shape {photo.shape}; it must be uint8 (H, W) or (H, W, 3), RGB")
         photo = Image.fromarray(photo)
     elif isinstance(photo, (str, Path)):
-        try:
-            with Image.open(photo) as file:
-                file.load()
-                photo = file
-        except UnidentifiedImageError as error:
-            raise ValueError(f"{photo} is not an image that can be read; save it as JPEG or PNG") from error
+        photo = decode(Path(photo).read_bytes(), Path(photo).name)
     elif not isinstance(photo, Image.Image):
         raise TypeError(f"photo is a {type(photo).__name__}; it must be a path, a PIL image or a uint8 array")
     return ImageOps.exif_transpose(photo).convert("RGB")
 
 
-def find_landmarks(photo, fallback=False):
-    """Five landmarks of the largest face: the corners of both eyes and the base of the nose.
+def decode(data, name):
+    """RGB PIL image, upright, of an image file's bytes; ``name`` is for the ValueError when it cannot be read."""
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"{name} has {len(data) / 1e6:.0f} MB; at most {LARGEST_FILE / 1e6:.0f} MB are read: save it smaller")
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        heic = data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypmsf1")
+        reason = "a HEIC photograph, which cannot be read here" if heic else "not an image that can be read, or a damaged one"
+        raise ValueError(f"{name} is {reason}; save it as JPEG or PNG") from error
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def find_landmarks(photo, centred=False):
+    """Landmarks of the largest face, for both alignments.
 
     Args:
         photo: as for :func:`align`.
-        fallback: True to suppose a face in the middle of the photograph when none is detected.
+        centred: True for data sets that put the person in the middle: of several faces the one nearest to it is taken,
+            and where none is detected, one is supposed there.
 
     Returns:
-        float ``(5, 2)``: x and y in pixels of the photograph, in dlib's order.
+        float ``(10, 2)``: x and y in pixels of the photograph. The first five are those of dlib's alignment (corners of
+        the eyes, base of the nose), the others those of ``TEMPLATE``.
 
     Raises:
-        ValueError: no face is found and ``fallback`` is False. Several faces: a warning says that the largest was taken.
+        ValueError: no face is found and ``centred`` is False. Several faces: a warning says that the largest was taken.
     """
     photo = read_photo(photo)
     pixels, scale = prepare(photo)
     faces = detector()(pixels, 0)
-    if len(faces) == 0 and not fallback:
+    if len(faces) == 0 and not centred:
         raise ValueError(
             f"no face was found in the photograph ({photo.width}×{photo.height}): use one that shows a face from the "
             "front, upright, and at least a fifth of the picture high"
         )
-    if len(faces) > 1:
+    if len(faces) > 1 and not centred:
         warnings.warn(f"{len(faces)} faces were found in the photograph; the largest was taken", stacklevel=2)
-    if len(faces) == 0:
-        face = middle_box(*pixels.shape[:2])
+    middle = middle_box(*pixels.shape[:2])
+    if centred:
+        face = min(faces, key=lambda box: (box.center() - middle.center()).x ** 2 + (box.center() - middle.center()).y ** 2, default=middle)
     else:
         face = max(faces, key=lambda box: box.area())
-    points = landmark_model()(pixels, face).parts()
-    return (np.array([(p.x, p.y) for p in points], dtype=float) - BORDER) / scale
+    few, many = ([(p.x, p.y) for p in landmark_model(count)(pixels, face).parts()] for count in (5, 68))
+    eyes = [np.mean(many[36:42], axis=0), np.mean(many[42:48], axis=0)]
+    points = [*few, *eyes, many[30], many[48], many[54]]
+    return (np.array(points, dtype=float) - BORDER) / scale
 
 
-def crop(photo, landmarks, size=150):
+def crop(photo, landmarks, *, size=(150, 150), kind="dlib"):
     """Aligned crop of a photograph whose landmarks are known: no detector runs.
 
     Args:
         photo: as for :func:`align`.
-        landmarks: ``(5, 2)``, x and y in pixels of the photograph, as from :func:`find_landmarks`.
-        size: height and width of the crop in pixels.
+        landmarks: ``(10, 2)``, x and y in pixels of the photograph, as from :func:`find_landmarks`.
+        size, kind: height and width in pixels, and "dlib" or "arcface"; see :func:`wanted`.
 
     Returns:
-        float32 ``(3, size, size)``, RGB in [0, 1].
+        float32 ``(3, H, W)``, RGB in [0, 1].
     """
-    landmarks = np.asarray(landmarks, dtype=float)
-    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
-        raise ValueError(f"landmarks have shape {landmarks.shape}; five finite (x, y) points are needed")
-    pixels, scale = prepare(read_photo(photo))
+    landmarks, photo = np.asarray(landmarks, dtype=float), read_photo(photo)
+    if landmarks.shape != (10, 2) or not np.isfinite(landmarks).all():
+        raise ValueError(f"landmarks have shape {landmarks.shape}; ten finite (x, y) points are needed: see find_landmarks")
+    pixels = dlib_crop(photo, landmarks[:5], size[0]) if kind == "dlib" else template_crop(photo, landmarks[5:], size[0])
+    left = (size[0] - size[1]) // 2  # of the template's square, a narrower crop is the middle
+    pixels = pixels[:, left : left + size[1]]
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 255
+
+
+def wanted(model):
+    """Size (H, W) and kind of alignment of a model's crops."""
+    return ((150, 150), "dlib") if model is None else (model.size, model.alignment)
+
+
+def dlib_crop(photo, landmarks, size):
+    """dlib's own crop: uint8 ``(size, size, 3)``."""
+    pixels, scale = prepare(photo)
     points = [dlib.point(int(x), int(y)) for x, y in np.rint(landmarks * scale + BORDER)]
     face = dlib.full_object_detection(middle_box(*pixels.shape[:2]), points)
-    chip = dlib.get_face_chip(pixels, face, size, PADDING)
-    return torch.from_numpy(chip).permute(2, 0, 1).contiguous().float() / 255
+    return dlib.get_face_chip(pixels, face, size, PADDING)
+
+
+def template_crop(photo, landmarks, size):
+    """Crop whose five landmarks lie on ``TEMPLATE`` as nearly as turning, scaling and shifting allows: uint8 ``(size, size, 3)``."""
+    # as complex numbers a similarity is z → turn·z + shift, and least squares is one division
+    target = (TEMPLATE + 0.5) * size / 112 - 0.5
+    z, w = landmarks @ [1, 1j], target @ [1, 1j]
+    turn = np.vdot(w - w.mean(), z - z.mean()) / np.vdot(w - w.mean(), w - w.mean())  # crop → photograph
+    if abs(turn) > 1.5:  # reduce first, with antialiasing: the affine sampling below has none
+        small = photo.resize([max(1, round(side / abs(turn))) for side in photo.size], Image.Resampling.BICUBIC)
+        return template_crop(small, (landmarks + 0.5) * np.divide(small.size, photo.size) - 0.5, size)
+    shift = z.mean() - turn * w.mean()
+    # PIL samples at pixel centres, half a pixel from the corner
+    shift += (1 + 1j) / 2 - turn * (1 + 1j) / 2
+    coefficients = (turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag)
+    return np.array(photo.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC))
 
 
 def prepare(photo):
@@ -130,7 +177,7 @@ def detector():
     return dlib.get_frontal_face_detector()
 
 
-@lru_cache(1)
-def landmark_model():
-    path = resources.files("face_recognition_models") / "models" / "shape_predictor_5_face_landmarks.dat"
+@lru_cache(2)
+def landmark_model(count):
+    path = resources.files("face_recognition_models") / "models" / f"shape_predictor_{count}_face_landmarks.dat"
     return dlib.shape_predictor(str(path))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xfvlib.files import DATA
-from xfvlib.models import dlib_resnet
+from xfvlib.models import checkpoints, dlib_resnet, frbench, onnx
 
 
 class FaceModel(nn.Module):
@@ -24,6 +24,7 @@ class FaceModel(nn.Module):
         threshold: cosine similarity at and above which a pair is accepted, in [−1, 1]; see ``calibrate``.
         threshold_source: in words, the data and the criterion that the threshold comes from.
         differentiable: False for a network that autograd cannot see through.
+        alignment: of the crops it was trained with: "arcface", five points on the template of that family, or "dlib".
 
     Example:
         >>> model = FaceModel(my_network, size=112, mean=0.5, std=0.5, channels="rgb")
@@ -32,14 +33,18 @@ class FaceModel(nn.Module):
     """
 
     def __init__(self, network, *, size=112, mean=0.5, std=0.5, channels="rgb", name=None,
-                 threshold=None, threshold_source="not calibrated", differentiable=True):  # fmt: skip
+                 threshold=None, threshold_source="not calibrated", differentiable=True,
+                 alignment="arcface"):  # fmt: skip
         super().__init__()
         if channels not in ("rgb", "bgr"):
             raise ValueError(f"channels is {channels!r}; it must be 'rgb' or 'bgr'")
+        if alignment not in ("arcface", "dlib"):
+            raise ValueError(f"alignment is {alignment!r}; it must be 'arcface' or 'dlib'")
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.name = name or type(network).__name__
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.channels = channels
+        self.alignment = alignment
         self.threshold = threshold
         self.threshold_source = threshold_source
         self.differentiable = differentiable
@@ -91,7 +96,7 @@ def check_images(images, size, name):
     if images.dim() != 4 or tuple(images.shape[1:]) != (3, *size):
         raise ValueError(
             f"images have shape {tuple(images.shape)}; {name} needs (B, 3, {size[0]}, {size[1]}): "
-            "crop photographs with xfv.align, and add the batch axis to a single image with image[None]"
+            "crop photographs with xfv.align(photo, model), load pairs with xfv.load_pairs(…, model=model), and add the batch axis to a single image with image[None]"
         )
     low, high = (float(x) for x in images.detach().aminmax())
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
@@ -100,25 +105,52 @@ def check_images(images, size, name):
         raise ValueError(f"pixels run from {low:.4g} to {high:.4g}; they must be in [0, 1]: divide 0..255 pixels by 255")
 
 
-def load_model(name="dlib-resnet"):
-    """A face recogniser by its name, with the threshold kept for it in ``data/thresholds.csv``.
+CHECKPOINTS = ("arcface", "elasticface", "curricularface", "adaface", "mobilefacenet")
+
+
+def load_model(name=None, weights=None, **preprocessing):
+    """A face recogniser by its name, or from a file of weights.
 
     Args:
-        name: "dlib-resnet", the offline default: 150×150 crops → 128 numbers.
+        name: without weights, "dlib-resnet", the offline default (150×150 crops → 128 numbers), or "frbench:…", a key of the package
+            frbench such as "frbench:irse-50/arcface/ms1m". With weights, the family: "arcface", "elasticface",
+            "curricularface", "adaface", "mobilefacenet" or "onnx"; None to recognise it from the checkpoint's keys.
+        weights: path of a checkpoint (plain, DataParallel or Lightning; anything that torch saves, or safetensors) or ONNX file.
+        preprocessing: ``size``, ``mean``, ``std``, ``channels`` or ``alignment`` where the file differs from what its
+            family was published with; see :class:`FaceModel`.
+
+    Returns:
+        :class:`FaceModel`; one from a file has no threshold yet, see ``xfv.calibrate``.
 
     Raises:
-        ValueError: no model of that name; the known ones are listed.
-        FileNotFoundError, PermissionError: see :func:`xfvlib.models.dlib_resnet.load_network`.
+        ValueError: unknown name (the known ones are listed), a file of another layout, missing, extra or misshapen keys.
+        FileNotFoundError: a file or a package is missing.
+        PermissionError: the cache folder cannot be written.
 
     Example:
         >>> load_model().dim
         128
+        >>> load_model(weights="backbone.pth")  # doctest: +SKIP
     """
-    if name != "dlib-resnet":
-        raise ValueError(f"no model is called {name!r}; known models: 'dlib-resnet'. For your own network: xfv.FaceModel(module)")
-    mean = [value / 255 for value in dlib_resnet.MEAN_RGB]
-    network = dlib_resnet.load_network()
-    return FaceModel(network, size=150, mean=mean, std=256 / 255, name=name, **kept_threshold(name))
+    if weights is None:
+        name = name or "dlib-resnet"
+        if name == "dlib-resnet":
+            mean = [value / 255 for value in dlib_resnet.MEAN_RGB]
+            known = {"size": 150, "mean": mean, "std": 256 / 255, "alignment": "dlib"} | kept_threshold(name)
+            return FaceModel(dlib_resnet.load_network(), **({"name": name} | known | preprocessing))
+        if name.startswith("frbench:"):
+            network, known = frbench.load_network(name.removeprefix("frbench:"))
+            return FaceModel(network, **({"name": name} | known | preprocessing))
+        if name in (*CHECKPOINTS, "onnx"):
+            raise ValueError(f"{name!r} needs a file: load_model({name!r}, weights=path). xfvlib/models/README.md says where to find one")
+    if name is not None and name not in (*CHECKPOINTS, "onnx"):
+        known = "'dlib-resnet', 'frbench:…', and with weights= " + ", ".join(map(repr, (*CHECKPOINTS, "onnx")))
+        raise ValueError(f"no model is called {name!r}; known models: {known}. For your own network: xfv.FaceModel(module)")
+    if name == "onnx" or str(weights).endswith(".onnx"):
+        network, known = onnx.load_network(weights)
+    else:
+        network, known = checkpoints.load_checkpoint(weights, family=name)
+    return FaceModel(network, **(known | preprocessing))
 
 
 def kept_threshold(name):

@@ -1,0 +1,280 @@
+"""The field's data formats, written here from ORL photographs, and real samples where they lie beside the project."""
+
+import io
+import os
+import pickle
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+import torch
+
+import xfvlib as xfv
+from xfvlib import evaluation, pairs as pairs_module
+from xfvlib.binfile import read_bin
+from xfvlib.pairs import orl_photo_path
+
+SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
+real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="real samples do not lie beside the project")
+
+
+@pytest.fixture(scope="module")
+def arcface():
+    """A network of the 112×112 alignment; its weights do not matter to the reading of files."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Flatten(), torch.nn.Linear(147, 8))
+    return xfv.FaceModel(network, size=112, name="small")
+
+
+def encoded(pairs, name, kind="JPEG"):
+    pixels = (pairs.image(name).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, kind, **({"quality": 95} if kind == "JPEG" else {}))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def content(arcface):
+    """Twenty pairs of aligned ORL crops, as in a verification file."""
+    orl = xfv.load_pairs("orl", model=arcface)[::30]
+    images = [encoded(orl, name) for row in orl.table.itertuples() for name in (row.name_a, row.name_b)]
+    return images, [bool(label) for label in orl.labels]
+
+
+def python2_pickle(images, same):
+    """What Python 2 wrote: its byte strings are the opcode BINSTRING, which no Python 3 writes any more."""
+    parts = [b"\x80\x02(]("]
+    parts += [b"T" + struct.pack("<i", len(image)) + image for image in images]
+    parts += [b"e](", *(b"\x88" if label else b"\x89" for label in same), b"et."]
+    return b"".join(parts)
+
+
+WRITERS = {
+    "protocol 4": lambda images, same: pickle.dumps((images, same), 4),
+    "protocol 2 by Python 3": lambda images, same: pickle.dumps((images, same), 2),
+    "Python 2": python2_pickle,
+    "numpy arrays": lambda images, same: pickle.dumps(([np.frombuffer(image, np.uint8) for image in images], same), 4),
+    "numpy arrays, protocol 2": lambda images, same: pickle.dumps(([np.frombuffer(image, np.uint8).copy() for image in images], same), 2),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_verification_files_of_all_writers(tmp_path, arcface, content, writer):
+    path = tmp_path / "calfw.bin"
+    path.write_bytes(WRITERS[writer](*content))
+    pairs = xfv.load_pairs("calfw", bin=path, model=arcface)
+    assert len(pairs) == 20 and list(pairs.labels) == content[1] and set(pairs.folds) == set(range(10))
+    expected = np.asarray(PIL.Image.open(io.BytesIO(content[0][7])).convert("RGB"))
+    assert torch.equal((pairs[3].b * 255).round().byte(), torch.from_numpy(expected.copy()).permute(2, 0, 1))
+
+
+def test_aligned_crops_are_aligned_anew_for_a_model_of_the_other_alignment(tmp_path, content):
+    (tmp_path / "lfw.bin").write_bytes(WRITERS["protocol 4"](*content))
+    pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin")
+    model = xfv.load_model()
+    scores = xfv.scores(model, pairs)
+    assert pairs[0].a.shape == (3, 150, 150)
+    assert scores[pairs.labels].min() > scores[~pairs.labels].max()
+
+
+def test_verification_files_do_not_say_who_is_who(tmp_path, arcface, content):
+    (tmp_path / "lfw.bin").write_bytes(WRITERS["protocol 4"](*content))
+    pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
+    assert pairs.pair("0000a", "0001a").same is None
+    with pytest.raises(ValueError, match="who is in"):
+        pairs.all_pairs()
+
+
+class Attack:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda i, s, t: pickle.dumps((i + [Attack(t / "run")], s)), "mkdir"),
+        (lambda i, s, t: pickle.dumps((i, [np.float64(1)])), "numpy"),
+        (lambda i, s, t: pickle.dumps(([np.zeros(3)], s)), "dtype 'f8'"),
+        (lambda i, s, t: pickle.dumps((i, s))[:-500], "truncated"),
+        (lambda i, s, t: b"", "truncated"),
+        (lambda i, s, t: b"\xff\xd8 a picture", "truncated or not"),
+        (lambda i, s, t: pickle.dumps((i[:-1], s)), "39 images for 20 labels"),
+        (lambda i, s, t: pickle.dumps(i), "list of labels"),
+        (lambda i, s, t: pickle.dumps((i[:5] + ["text"] + i[6:], s)), "image 5"),
+        (lambda i, s, t: pickle.dumps((i, s[:5] + [3] + s[6:])), "label 5"),
+    ],
+)
+def test_other_contents_are_refused_by_name_and_nothing_runs(tmp_path, content, make, words):
+    path = tmp_path / "lfw.bin"
+    path.write_bytes(make(*content, tmp_path))
+    with pytest.raises(ValueError, match=words):
+        read_bin(path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_undecodable_image_is_named(tmp_path, arcface, content):
+    images = [*content[0]]
+    images[5] = images[5][:50]
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps((images, content[1])))
+    pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
+    assert pairs[0].a.shape == (3, 112, 112)
+    with pytest.raises(ValueError, match="0002b"):
+        pairs[2]
+
+
+def test_opening_6000_pairs_decodes_nothing_and_stays_small(tmp_path, arcface, content):
+    images = [content[0][i % 40] + bytes(3000) for i in range(12_000)]  # about the size of lfw.bin
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps((images, [True, False] * 3000)))
+    del images
+    tracemalloc.start()
+    pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pairs) == 6000 and peak < 300e6 and len(pairs.images.kept) == 0
+    assert pairs[5999].b.shape == (3, 112, 112) and len(pairs.images.kept) == 2
+
+
+def test_only_the_last_crops_stay_in_memory(monkeypatch, tmp_path, arcface, content):
+    monkeypatch.setattr(pairs_module, "CROPS_KEPT", 4)
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content))
+    pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
+    assert len([pair for pair in pairs]) == 20 and len(pairs.images.kept) == 4
+
+
+def lfw_folder(root, photos="lfw-deepfunneled"):
+    """Two folds of LFW's layout with the photographs of four ORL people."""
+    for person in range(1, 5):
+        folder = root / photos / f"Person_{person}"
+        folder.mkdir(parents=True)
+        for photo in (1, 2, 3):
+            PIL.Image.open(orl_photo_path(f"s{person}/{photo}")).convert("RGB").resize((230, 280)).save(folder / f"Person_{person}_{photo:04d}.jpg")
+    lines = ["2\t2"]
+    for a, b in ((1, 2), (3, 4)):
+        lines += [f"Person_{a}\t1\t2", f"Person_{b}\t1\t3", f"Person_{a}\t1\tPerson_{b}\t1", f"Person_{a}\t2\tPerson_{b}\t3"]
+    (root / "pairs.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XFV_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("photos", ["lfw-deepfunneled", "lfw", "."])
+def test_lfw_in_its_official_layout(tmp_path, own_cache, arcface, photos):
+    lfw_folder(tmp_path / "data", photos)
+    pairs = xfv.load_pairs("lfw", root=tmp_path / "data", model=arcface)
+    assert list(pairs.labels) == [True, True, False, False] * 2 and list(pairs.folds) == [0] * 4 + [1] * 4
+    assert (pairs[3].name_a, pairs[3].name_b) == ("Person_1/0002", "Person_2/0003")
+    assert pairs[0].a.shape == (3, 112, 112)
+
+
+def test_landmarks_are_found_once(tmp_path, own_cache, arcface, monkeypatch):
+    lfw_folder(tmp_path / "data")
+    first = xfv.load_pairs("lfw", root=tmp_path / "data", model=arcface)[0]
+    assert len(list((own_cache / "landmarks").iterdir())) == 2
+    monkeypatch.setattr(pairs_module.alignment, "find_landmarks", lambda *_, **__: pytest.fail("detected twice"))
+    again = xfv.load_pairs("lfw", root=tmp_path / "data", model=arcface)[0]
+    assert torch.equal(first.a, again.a)
+
+
+def test_lfw_as_scikit_learn_keeps_it(tmp_path, own_cache, arcface, monkeypatch):
+    home = tmp_path / "home"
+    lfw_folder(home / "lfw_home", "lfw_funneled")
+    (home / "lfw_home" / "pairsDevTrain.txt").write_text("0\n")
+    (home / "lfw_home" / "pairsDevTest.txt").write_text("0\n")
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(home))
+    pairs = xfv.load_pairs("lfw", model=arcface)
+    assert len(pairs) == 8 and pairs[0].a.shape == (3, 112, 112)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda text: text[: len(text) // 2], "truncated"),
+        (lambda text: "photographs\n" + text, "number of folds"),
+        (lambda text: text.replace("Person_1\t1\t2", "Person_1\t1"), "line 2"),
+        (lambda text: text.replace("Person_1\t1\tPerson_2\t1", "Person_1\t1\t2"), "name1 i name2 j"),
+    ],
+)
+def test_altered_pair_lists_are_answered_with_the_line(tmp_path, change, words):
+    lfw_folder(tmp_path)
+    path = tmp_path / "pairs.txt"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=words):
+        xfv.load_pairs("lfw", root=tmp_path)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="pairs.txt"):
+        xfv.load_pairs("lfw", root=tmp_path)
+    (tmp_path / "pairs.txt").write_text("1\t1\nA\t1\t2\nA\t1\tB\t1\n")
+    with pytest.raises(FileNotFoundError, match="A_0001.jpg"):
+        xfv.load_pairs("lfw", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match="verification file"):
+        xfv.load_pairs("cplfw", bin=tmp_path / "cplfw.bin")
+    for name, words in (("calfw", "bin="), ("csv", "file="), ("folder", "root=")):
+        with pytest.raises(ValueError, match=words):
+            xfv.load_pairs(name)
+
+
+def test_csv_of_pairs(tmp_path, own_cache, arcface):
+    lfw_folder(tmp_path)
+    rows = [("lfw-deepfunneled/Person_1/Person_1_0001.jpg", f"lfw-deepfunneled/Person_{p}/Person_{p}_0002.jpg", p == 1) for p in (1, 2)]
+    table = pd.DataFrame(rows, columns=["path_a", "path_b", "same"])
+    table.to_csv(tmp_path / "pairs.csv", index=False)
+    pairs = xfv.load_pairs("csv", file=tmp_path / "pairs.csv", model=arcface)
+    assert list(pairs.labels) == [True, False] and list(pairs.folds) == [-1, -1] and pairs[1].b.shape == (3, 112, 112)
+    table.assign(fold=[4, 5]).to_csv(tmp_path / "pairs.csv", index=False)
+    assert list(xfv.load_pairs("csv", file=tmp_path / "pairs.csv", model=arcface).folds) == [4, 5]
+    for broken, error, words in (
+        (table.drop(columns="same"), ValueError, "no column same"),
+        (table.assign(same=["yes", "no"]), ValueError, "line 2"),
+        (table.assign(path_b="absent.jpg"), FileNotFoundError, "absent.jpg"),
+    ):
+        broken.to_csv(tmp_path / "broken.csv", index=False)
+        with pytest.raises(error, match=words):
+            xfv.load_pairs("csv", file=tmp_path / "broken.csv")
+
+
+def test_one_folder_a_person(tmp_path, own_cache, arcface):
+    lfw_folder(tmp_path, "people")
+    pairs = xfv.load_pairs("folder", root=tmp_path / "people", model=arcface)
+    assert pairs.labels.sum() == 12 and len(pairs) == 24
+    same = pairs.table.name_a.str.split("/").str[0] == pairs.table.name_b.str.split("/").str[0]
+    assert (same == pairs.table.same).all()
+    assert pairs.table.equals(xfv.load_pairs("folder", root=tmp_path / "people").table)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="two people"):
+        xfv.load_pairs("folder", root=tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        xfv.load_pairs("folder", root=tmp_path / "absent")
+
+
+@real
+def test_real_mobilefacenet_and_its_onnx_twin_agree():
+    model = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
+    twin = xfv.load_model("onnx", SAMPLES / "mobilefacenet" / "MobileFaceNet.onnx", mean=model.mean.flatten(), std=model.std.flatten())
+    pair = xfv.load_pairs("orl", model=model)[0]
+    images = torch.stack([pair.a, pair.b])
+    assert torch.allclose(model(images), twin(images), atol=1e-4)
+
+
+@real
+def test_real_models_on_real_lfw():
+    model = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
+    for candidate, least in ((model, 0.985), (xfv.load_model(), 0.98)):
+        pairs = xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=candidate)
+        assert len(pairs) == 1200
+        accuracies, _ = evaluation.cross_validated_accuracy(xfv.scores(candidate, pairs), pairs.labels, pairs.folds)
+        assert accuracies.mean() >= least
+    e = xfv.explain(candidate, pairs[0])
+    assert e.accepted and e.similarity_a.sum() > e.dissimilarity_a.sum()

@@ -1,0 +1,30 @@
+"""The model zoo of the package frbench, when it is installed."""
+
+
+def load_network(key):
+    """``(network, known)`` for a key "backbone/loss/data" of frbench's zoo, such as "irse-50/arcface/ms1m".
+
+    frbench fetches the weights from its own release page the first time, and keeps them.
+
+    Raises:
+        FileNotFoundError: frbench is not installed.
+        ValueError: the key has not three parts, or frbench does not know it.
+    """
+    try:
+        from frbench import FR
+    except ImportError as error:
+        raise FileNotFoundError("this model comes with the package frbench, which is not installed: `pip install frbench`") from error
+    parts = key.split("/")
+    if len(parts) != 3:
+        raise ValueError(f"{key!r} must be backbone/loss/data, such as 'irse-50/arcface/ms1m'")
+    try:
+        zoo = FR(*parts, eager_load=True)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"frbench has no model {key!r}: {error}") from error
+    made = zoo.preprocessor
+    return zoo.backbone, {
+        "size": tuple(zoo.input_size),
+        "mean": made.mean.flatten().tolist(),
+        "std": made.std.flatten().tolist(),
+        "channels": made.channel,
+    }
