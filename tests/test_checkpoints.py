@@ -2,15 +2,21 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch.utils.flop_counter import FlopCounterMode
 
 import xfvlib as xfv
+from xfvlib import models
+from xfvlib.models.dlib_resnet import DlibResNet
+from xfvlib.models.frozen import frozen
 from xfvlib.models.ir import IR
 from xfvlib.models.iresnet import IResNet
+from xfvlib.models.mobilefacenet import MobileFaceNet
 
 # --- published layouts, as key → shape, and the same networks written plainly on those keys ---
 
@@ -383,3 +389,45 @@ def test_explanations_work_on_every_family_alike(tmp_path):
     assert xfv.explain(model, pair, threshold=0.3).map_a.shape == (112, 112)
 
 
+
+DOCUMENTED = {
+    "dlib-resnet": (DlibResNet, (150, 150)),
+    "IResNet-18": (lambda: IResNet((2, 2, 2, 2)), (112, 112)),
+    "IResNet-34": (lambda: IResNet((3, 4, 6, 3)), (112, 112)),
+    "IResNet-50": (lambda: IResNet((3, 4, 14, 3)), (112, 112)),
+    "IResNet-100": (lambda: IResNet((3, 13, 30, 3)), (112, 112)),
+    "IR-101 (CurricularFace)": (lambda: IR((3, 13, 30, 3), False), (112, 112)),
+    "IR-50 (AdaFace)": (lambda: IR((3, 4, 14, 3), True), (112, 112)),
+    "IR-101 (AdaFace)": (lambda: IR((3, 13, 30, 3), True), (112, 112)),
+    "MobileFaceNet (foamliu)": (lambda: MobileFaceNet(128, relu=True, head="conv+bias"), (112, 112)),
+    "MobileFaceNet (InsightFace_Pytorch, cavaface)": (lambda: MobileFaceNet(512), (112, 112)),
+    "MobileFaceNet (arcface_torch mbf)": (lambda: MobileFaceNet(512, 2), (112, 112)),
+    "MobileFaceNet (Xiaoccer)": (lambda: MobileFaceNet(128, 1, (7, 6), head="conv"), (112, 96)),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_documented_sizes_are_the_computed_ones(name):
+    make, size = DOCUMENTED[name]
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        network = make().eval()
+        dim = network(torch.rand(1, 3, *size)).shape[1]
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    row = f"| {name} | {size[0]}×{size[1]} | {dim} | {millions:.2f} | {counter.get_total_flops() / 2e9:.2f} |"
+    assert row in (Path(models.__file__).parent / "README.md").read_text(encoding="utf8")
+
+
+def test_the_frozen_network_is_equal_in_values_and_gradients():
+    torch.manual_seed(0)
+    network = IR((1, 1, 1, 1), inner_norm=True).eval()
+    for module in network.modules():
+        if hasattr(module, "running_mean"):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    results = []
+    for candidate in (network, frozen(network)):
+        x = IMAGES.clone().requires_grad_(True)
+        y = candidate(x)
+        results.append((y.detach(), torch.autograd.grad(y[0, 3], x)[0]))
+    for plain, fast in zip(*results):
+        assert (plain - fast).norm() <= 1e-5 * plain.norm()

@@ -1,4 +1,5 @@
 import io
+from datetime import datetime
 
 import numpy as np
 import PIL.Image
@@ -6,6 +7,7 @@ import pytest
 
 import xfvlib as xfv
 from xfvlib import widgets
+from xfvlib.pairs import orl_photo_path
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,33 @@ def test_the_figure_is_the_libraries(model, pairs):
     e = xfv.explain(model, pairs[row])
     expected, drawn = (pixels(png) for png in (widgets.to_png(widgets.draw_pair(e)), picker.figure.value))
     assert drawn.shape == expected.shape and np.abs(drawn - expected).mean() < 0.5  # grey levels of 255
+
+
+def upload(path, name="photo.pgm", content=None):
+    content = path.read_bytes() if content is None else content
+    return ({"name": name, "type": "image/*", "size": len(content), "content": memoryview(content), "last_modified": datetime.now()},)
+
+
+def test_two_photographs_in_decision_and_maps_out(model):
+    control = widgets.photo_pair(model)
+    control.probe.value = upload(orl_photo_path("s1/1"), "one.pgm")
+    assert "1 of 2" in control.status.value and len(control.figure.value) == 0
+    control.reference.value = upload(orl_photo_path("s1/2"), "two.pgm")
+    assert "one.pgm – two.pgm accepted" in control.status.value and len(control.figure.value) > 10_000
+    control.threshold.value = 0.99
+    assert "rejected" in control.status.value
+
+
+def test_photographs_that_cannot_be_used_are_answered_in_words(model):
+    control = widgets.photo_pair(model)
+    control.probe.value = upload(orl_photo_path("s1/1"))
+    for content, words in ((b"\x00\x00\x00\x18ftypheic" + bytes(50), "HEIC"), (b"<b>", "not an image"), (bytes(41_000_000), "MB")):
+        control.reference.value = upload(None, "other.jpg", content)
+        assert words in control.status.value and len(control.figure.value) == 0
+    grey = io.BytesIO()
+    PIL.Image.new("RGB", (200, 200), "grey").save(grey, "png")
+    control.reference.value = upload(None, "grey.png", grey.getvalue())
+    assert "no face" in control.status.value
 
 
 def test_a_model_without_threshold_is_refused(tiny, pairs):

@@ -1,15 +1,18 @@
 """Controls of the notebooks, built on ``observe`` and an Image widget, so that they run wherever a notebook does."""
 
+import html
+import warnings
 from functools import lru_cache
 
 import ipywidgets as w
 import numpy as np
 
+from xfvlib.alignment import align, decode
 from xfvlib.evaluation import embeddings
 from xfvlib.gradients import channel_gradients
-from xfvlib.methods import Explanation, decision_threshold
+from xfvlib.methods import Explanation, decision_threshold, explain
 from xfvlib.methods.fggb import fggb_from_kept
-from xfvlib.pairs import person
+from xfvlib.pairs import Pair, person
 from xfvlib.plots import draw_pair, to_png
 
 EVERYBODY = "everybody"
@@ -95,7 +98,7 @@ def pair_picker(model, pairs):
             right = "rightly" if e.accepted == e.pair.same else "wrongly"
             status.value = f"{right} {'accepted' if e.accepted else 'rejected'}: cosine {e.score:.4f}, threshold {t_text(e.threshold)}"
         except Exception as error:  # an exception in a callback would vanish unseen
-            status.value = f"<b>{type(error).__name__}</b>: {error}"
+            status.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
 
     def t_text(t):
         return f"{t:.4f}" + (" (the model's own)" if t == start else "")
@@ -105,7 +108,7 @@ def pair_picker(model, pairs):
         fill(pair, [(f"{names[i][0]} and {names[i][1]}, cosine {scores[i]:.4f}", int(i)) for i in rows])
 
     def list_people(_=None):
-        people = {person(name) for i in groups[group.value] for name in names[i]}
+        people = {person(name) for i in groups[group.value] for name in names[i]} - {None}
         fill(somebody, [EVERYBODY, *sorted(people, key=lambda p: (len(p), p))])
         list_pairs()
 
@@ -116,4 +119,55 @@ def pair_picker(model, pairs):
     list_people()
     box = w.VBox([group, somebody, pair, threshold, figure, status])
     box.group, box.person, box.pair, box.threshold, box.figure, box.status = group, somebody, pair, threshold, figure, status
+    return box
+
+
+def photo_pair(model, method="fggb"):
+    """Two photographs in, decision and maps out. Nothing leaves the machine, and nothing is kept.
+
+    Args:
+        model: a FaceModel with a threshold.
+        method: one of ``METHODS``.
+
+    Returns:
+        A VBox with the controls ``probe``, ``reference``, ``threshold``, the ``figure`` and a ``status`` line as attributes.
+
+    Raises:
+        ValueError: the model has no threshold.
+    """
+    start = decision_threshold(model)
+    buttons = {"layout": w.Layout(width="16em")}
+    probe = w.FileUpload(accept="image/*", multiple=False, description="Probe photograph", **buttons)
+    reference = w.FileUpload(accept="image/*", multiple=False, description="Reference photograph", **buttons)
+    threshold = w.FloatSlider(start, min=-1, max=1, step=0.0005, readout_format=".4f", description="Threshold", continuous_update=False)
+    figure = w.Image(format="png", layout=w.Layout(width="820px", height="330px"))
+    status = w.HTML("Choose two photographs: JPEG or PNG, one face each.")
+
+    @lru_cache(8)
+    def crop(data, name):
+        return align(decode(data, name), model)
+
+    def redraw(_=None):
+        chosen = [upload.value[0] for upload in (probe, reference) if upload.value]
+        if len(chosen) < 2:
+            status.value = f"{len(chosen)} of 2 photographs chosen."
+            return
+        try:
+            status.value = "Computing …"
+            with warnings.catch_warnings(record=True) as notes:
+                warnings.simplefilter("always", UserWarning)
+                a, b = (crop(bytes(file["content"]), file["name"]) for file in chosen)
+            pair = Pair(a, b, name_a=chosen[0]["name"], name_b=chosen[1]["name"])
+            e = explain(model, pair, method, threshold.value)
+            figure.value = to_png(draw_pair(e))
+            said = [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
+            status.value = html.escape("; ".join([repr(e), *said]))
+        except Exception as error:  # an exception in a callback would vanish unseen
+            figure.value = b""
+            status.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
+
+    for control in (probe, reference, threshold):
+        control.observe(redraw, "value")
+    box = w.VBox([w.HBox([probe, reference]), threshold, figure, status])
+    box.probe, box.reference, box.threshold, box.figure, box.status = probe, reference, threshold, figure, status
     return box

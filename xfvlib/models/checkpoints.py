@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from xfvlib.models import ir, iresnet, mobilefacenet
+from xfvlib.models.frozen import frozen
 
 PREFIXES = ("module.", "model.", "backbone.", "network.")  # DataParallel, Lightning, and the like
 
@@ -82,6 +83,7 @@ def load_checkpoint(path, family=None):
     if family and family not in families:
         raise ValueError(f"{Path(path).name} has the layout of {known['name']} ({' or '.join(families)}), not of {family}")
     fill(network, state, published, Path(path).name)
+    network = frozen(network)
     return network, known | ({"name": f"{family}-{known['name']}"} if family and family not in known["name"] else {})
 
 
