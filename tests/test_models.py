@@ -52,6 +52,14 @@ def test_preprocessing_reaches_the_network():
     assert torch.allclose(seen[-1][0, :, 0, 0], torch.tensor([-0.2, -0.4, 1.4]))
 
 
+def test_the_first_of_several_outputs_is_the_embedding():
+    class Two(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :5], x.norm()
+
+    assert xfv.FaceModel(Two(), size=4).dim == 5
+
+
 def test_the_callers_network_is_frozen_and_in_evaluation_mode():
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 5), nn.BatchNorm1d(5))
     model = xfv.FaceModel(network, size=4)

@@ -1,3 +1,6 @@
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
@@ -50,6 +53,26 @@ def test_other_files_are_answered_in_words(tmp_path):
         xfv.load_model("onnx", weights=tmp_path / "noise.onnx")
     with pytest.raises(ValueError, match="three|3, H, W"):
         xfv.load_model("onnx", weights=write_onnx(tmp_path / "flat.onnx", (1, 192, 1, 1)))
+
+
+class Zoo:
+    """What this project uses of frbench's public interface, on a linear network."""
+
+    def __init__(self, backbone, loss, data, eager_load):
+        if backbone != "irse-50":
+            raise ValueError("unknown key")
+        self.backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 12 * 12, 7))
+        self.input_size = (12, 12)
+        self.preprocessor = SimpleNamespace(mean=torch.full((1, 3, 1, 1), 0.4), std=torch.full((1, 3, 1, 1), 0.3), channel="bgr")
+
+
+def test_frbench_is_asked_for_network_and_preprocessing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "frbench", SimpleNamespace(FR=Zoo))
+    model = xfv.load_model("frbench:irse-50/arcface/ms1m")
+    assert (model.size, model.dim, model.channels) == ((12, 12), 7, "bgr")
+    assert model.mean.flatten().tolist() == pytest.approx([0.4] * 3) and model.std[0].item() == pytest.approx(0.3)
+    with pytest.raises(ValueError, match="irse-51"):
+        xfv.load_model("frbench:irse-51/arcface/ms1m")
 
 
 def test_frbench_absent_or_asked_wrongly_is_answered_in_words():

@@ -59,7 +59,8 @@ def fggb_from_kept(gradients, reference_embedding, *, threshold, blur=5.0):
     Returns:
         ``(H, W)``, equal to :func:`fggb` with the options that the gradients were computed with.
     """
-    return blurred(gradients.weighted(fggb_weights(gradients.embedding, reference_embedding, threshold)), blur)
+    weights = fggb_weights(gradients.embedding, reference_embedding.to(gradients.embedding), threshold)
+    return blurred(gradients.weighted(weights), blur)
 
 
 def blurred(saliency, blur):

@@ -14,8 +14,8 @@ class FaceModel(nn.Module):
     """Any PyTorch face network together with the preprocessing it was trained with.
 
     Args:
-        network: module taking ``(B, 3, H, W)`` preprocessed crops to ``(B, N)`` embeddings of any length.
-            It is put into evaluation mode and its weights are frozen, in place.
+        network: module taking ``(B, 3, H, W)`` preprocessed crops to ``(B, N)`` embeddings of any length, alone or first
+            in a tuple. It is put into evaluation mode and its weights are frozen, in place.
         size: height and width of the crops in pixels, one number for a square.
         mean, std: the network sees ``(pixel − mean) / std`` with pixels in [0, 1]; one number or one for each
             channel, in the network's own channel order.
@@ -64,7 +64,8 @@ class FaceModel(nn.Module):
         """Raw embeddings ``(B, N)``, of any length, of ``(B, 3, H, W)`` RGB crops; nothing is checked."""
         if self.channels == "bgr":
             images = images.flip(1)
-        return self.network((images - self.mean) / self.std)
+        output = self.network((images - self.mean) / self.std)
+        return output[0] if isinstance(output, (tuple, list)) else output
 
     def embed(self, images):
         """Unit-length embeddings of aligned face crops.
