@@ -7,6 +7,7 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import plots
+from xfvlib.frequency import frequency_influence
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def explanations(tiny):
     return [xfv.explain(tiny, pair, method) for method in xfv.METHODS]
 
 
-def every_figure(explanations):
+def every_figure(explanations, tiny):
     e = explanations[0]
     scores, labels = np.linspace(0, 1, 20), np.arange(20) > 8
     return {
@@ -32,14 +33,15 @@ def every_figure(explanations):
         "images": lambda: plots.show_images([e.pair.a], ["anna/1"]),
         "maps": lambda: plots.show_maps([e.map_a, e.map_b], ["one", "two"], image=e.pair.a),
         "magnitudes": lambda: plots.show_maps([e.similarity_a], ["one"], signed=False, each_scaled=False, label="unit"),
+        "frequency": lambda: plots.show_frequency_influence(frequency_influence(tiny, e.pair, width=2)),
         "scores": lambda: plots.show_scores(scores, labels, 0.5),
         "roc": lambda: plots.show_roc({"model": scores}, labels),
         "curves": lambda: plots.show_curves([0, 1], {"line": [0.5, 0.25]}, xlabel="x", ylabel="y"),
     }
 
 
-def test_every_figure_is_shown_with_alternative_text_and_returns_nothing(shown, explanations):
-    figures = every_figure(explanations)
+def test_every_figure_is_shown_with_alternative_text_and_returns_nothing(shown, explanations, tiny):
+    figures = every_figure(explanations, tiny)
     assert len(figures) >= len([name for name in dir(plots) if name.startswith("show_")])
     for name, draw in figures.items():
         assert draw() is None, name

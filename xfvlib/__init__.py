@@ -2,11 +2,12 @@
 
 from xfvlib.alignment import align
 from xfvlib.evaluation import calibrate, scores
+from xfvlib.frequency import frequency_influence
 from xfvlib.gradients import channel_gradients
 from xfvlib.methods import METHODS, explain
 from xfvlib.models import FaceModel, load_model
 from xfvlib.notebook import notebook_setup
 from xfvlib.pairs import Pair, PairSet, load_pairs
 
-__all__ = ["METHODS", "FaceModel", "Pair", "PairSet", "align", "calibrate", "channel_gradients", "explain", "load_model",
-           "load_pairs", "notebook_setup", "scores"]  # fmt: skip
+__all__ = ["METHODS", "FaceModel", "Pair", "PairSet", "align", "calibrate", "channel_gradients", "explain",
+           "frequency_influence", "load_model", "load_pairs", "notebook_setup", "scores"]  # fmt: skip

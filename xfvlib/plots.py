@@ -254,3 +254,27 @@ def show_curves(x, curves, *, xlabel, ylabel):
     ax.legend(frameon=False)
     ends = "; ".join(f"{name} from {float(y[0]):.3g} to {float(y[-1]):.3g}" for name, y in curves.items())
     show(figure, f"{ylabel} against {xlabel}: {ends}")
+
+
+def show_frequency_influence(influence):
+    """Heat plots of a :class:`~xfvlib.frequency.FrequencyInfluence`: each frequency painted with its band's value, DC in the middle.
+
+    For both images the absolute value, as a share of the larger one's maximum, and the directed value, symmetric about 0.
+    """
+    figure = Figure(figsize=(8.6, 4.2))
+    axes = figure.subplots(2, 3)
+    limit = float(max(influence.a.abs().max(), influence.b.abs().max())) or 1.0
+    rows = zip(axes, ("probe", "reference"), (influence.pair.a, influence.pair.b), (influence.a, influence.b))
+    for row, side, image, values in rows:
+        painted = torch.fft.fftshift(values[influence.numbers])
+        picture(row[0], image, side)
+        for ax, shown, palette, low, high, title in (
+            (row[1], painted.abs() / limit, MAGNITUDE, 0, 1, "absolute, share of largest"),
+            (row[2], painted, SIGNED, -limit, limit, "directed, cosine lost"),
+        ):
+            drawn = ax.imshow(shown, cmap=palette, vmin=low, vmax=high)
+            ax.set_title(title)
+            ax.set_axis_off()
+            figure.colorbar(drawn, ax=ax, fraction=0.05)
+    bands = [int(values.abs().argmax()) for values in (influence.a, influence.b)]
+    show(figure, f"Frequency heat plots of both images, cosine {influence.score:.4f}: most is lost with band {bands[0]} of the probe and band {bands[1]} of the reference.")  # fmt: skip
