@@ -389,7 +389,6 @@ def test_explanations_work_on_every_family_alike(tmp_path):
     assert xfv.explain(model, pair, threshold=0.3).map_a.shape == (112, 112)
 
 
-
 DOCUMENTED = {
     "dlib-resnet": (DlibResNet, (150, 150)),
     "IResNet-18": (lambda: IResNet((2, 2, 2, 2)), (112, 112)),

@@ -156,7 +156,9 @@ def lfw_folder(root, photos="lfw-deepfunneled"):
         folder = root / photos / f"Person_{person}"
         folder.mkdir(parents=True)
         for photo in (1, 2, 3):
-            PIL.Image.open(orl_photo_path(f"s{person}/{photo}")).convert("RGB").resize((230, 280)).save(folder / f"Person_{person}_{photo:04d}.jpg")
+            PIL.Image.open(orl_photo_path(f"s{person}/{photo}")).convert("RGB").resize((230, 280)).save(
+                folder / f"Person_{person}_{photo:04d}.jpg"
+            )
     lines = ["2\t2"]
     for a, b in ((1, 2), (3, 4)):
         lines += [f"Person_{a}\t1\t2", f"Person_{b}\t1\t3", f"Person_{a}\t1\tPerson_{b}\t1", f"Person_{a}\t2\tPerson_{b}\t3"]

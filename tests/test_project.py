@@ -19,9 +19,9 @@ def name(requirement):
 
 def test_pyproject_environment_and_lock_name_the_same_packages():
     project = {name(line) for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]}
-    listed = re.findall(r"^ +- ([\w.-]+)", (ROOT / "environment.yml").read_text(), re.M)
+    listed = re.findall(r"^ +- ([\w.-]+)", (ROOT / "environment.yml").read_text(), re.MULTILINE)
     environment = {name(line) for line in listed} - {"conda-forge", "python", "pip"}
-    pinned = re.findall(r"^([A-Za-z0-9_.-]+)==", (ROOT / "requirements.lock").read_text(), re.M)
+    pinned = re.findall(r"^([A-Za-z0-9_.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     lock = {pin.lower().replace("_", "-") for pin in pinned}
     assert project == environment
     assert project <= lock
@@ -44,7 +44,9 @@ def test_notebook_is_stored_as_promised(path):
     assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
     assert max(len(cell.source.splitlines()) for cell in code) <= 20
     text = "\n".join(cell.source for cell in notebook.cells)
-    assert all(word in text for word in ("**You will**", "**Before:**", "**Time:**", "## What was found", "**Try it yourself**", "**References.**"))
+    assert all(
+        word in text for word in ("**You will**", "**Before:**", "**Time:**", "## What was found", "**Try it yourself**", "**References.**")
+    )
     for cell in code:
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):

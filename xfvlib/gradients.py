@@ -104,9 +104,7 @@ def each_channel_gradient(model, image, *, gradient="absolute", embedding="unit"
     rows = min(channels_at_once, model.dim)
     batch = image.detach().to(model.device).expand(rows, -1, -1, -1)
     batch = batch.contiguous(memory_format=torch.channels_last).requires_grad_(True)
-    output = model.embed(batch)
-    if embedding == "raw":
-        output = model(batch)
+    output = model.embed(batch) if embedding == "unit" else model(batch)
     for first in range(0, model.dim, rows):
         count = min(rows, model.dim - first)
         one_hot = torch.zeros_like(output)

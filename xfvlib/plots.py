@@ -232,7 +232,12 @@ def show_roc(curves, labels):
         described.append(text)
         lowest = min(lowest, float((1 - fnmr)[fmr > 0][0]))
     impostors = int((~np.asarray(labels, bool)).sum())
-    ax.set(xscale="log", xlim=(1 / impostors, 1), xlabel=f"false match rate (FMR), down to 1 in {impostors}", ylabel="true accept rate (1 − FNMR)")
+    ax.set(
+        xscale="log",
+        xlim=(1 / impostors, 1),
+        xlabel=f"false match rate (FMR), down to 1 in {impostors}",
+        ylabel="true accept rate (1 − FNMR)",
+    )
     ax.set_ylim(max(0, lowest - 0.05), 1.005)
     ax.legend(loc="lower right", frameon=False)
     show(figure, "ROC curves: " + "; ".join(described))
