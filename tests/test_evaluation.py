@@ -149,3 +149,15 @@ def test_wrong_deletions_are_refused_in_words(crops):
             ev.progressively(crops[0], RANKING, **change)
     with pytest.raises(ValueError, match="does not fit"):
         ev.progressively(crops[0], RANKING[:10], "deletion")
+
+
+def test_mean_interval_holds_the_mean_as_often_as_it_promises():
+    draws = np.random.default_rng(0).normal(0.3, 1, (200, 40))
+    mean, low, high = np.array([ev.mean_interval(sample, draws=400) for sample in draws]).T
+    assert np.allclose(mean, draws.mean(axis=1)) and 0.88 < np.mean((low <= 0.3) & (0.3 <= high)) < 0.98
+    many = ev.mean_interval(draws)
+    assert many[0].shape == many[1].shape == (40,) and (many[1] < many[2]).all()
+    again = ev.mean_interval(draws)
+    assert all(np.array_equal(x, y) for x, y in zip(many, again))
+    with pytest.raises(ValueError, match="two pairs"):
+        ev.mean_interval([0.5])

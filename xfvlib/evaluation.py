@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.stats import bootstrap
 from sklearn.metrics import auc as area_under
 from sklearn.metrics import roc_curve
 
@@ -138,6 +139,30 @@ def calibrate(model, pairs):
     model.threshold = round(threshold, 4)
     model.threshold_source = f"equal error rate on {pairs.name} ({len(pairs):,} pairs)"
     return eer, model.threshold
+
+
+def mean_interval(values, *, draws=2000, seed=0):
+    """Mean over pairs with its 95 % bootstrap interval: pairs are drawn again, with replacement.
+
+    Args:
+        values: ``(P, …)``, one row a pair, P ≥ 2.
+        draws, seed: of the bootstrap.
+
+    Returns:
+        ``(mean, low, high)``, each of shape ``(…)``.
+
+    Raises:
+        ValueError: fewer than two pairs, or NaN.
+
+    Example:
+        >>> mean_interval(np.array([0.0, 1.0, 1.0, 0.0]))[0]
+        0.5
+    """
+    values = np.asarray(values, float)
+    if len(values) < 2 or np.isnan(values).any():
+        raise ValueError(f"{len(values)} rows, {int(np.isnan(values).sum())} of their values NaN; an interval needs two pairs or more, without NaN")
+    found = bootstrap((values,), np.mean, axis=0, n_resamples=draws, batch=50, method="percentile", rng=seed).confidence_interval
+    return values.mean(axis=0), found.low, found.high
 
 
 FILLS = ("black", "mean", "blur", "noise")
