@@ -10,6 +10,7 @@ import dlib
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy.ndimage import gaussian_filter
 
 SHORTER_SIDE = 276  # pixels: smaller photographs are enlarged, since dlib's detector needs faces of about 80
 LONGER_SIDE = 1600  # larger photographs are reduced, or detection takes seconds
@@ -18,6 +19,10 @@ PADDING = 0.25  # margin around the face in dlib's crop, as a share of it: what 
 LARGEST_FILE = 40_000_000  # bytes
 # centres of the eyes, tip of the nose, corners of the mouth in a 112×112 crop: the template of ArcFace and its kin
 TEMPLATE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
+
+# in a crop, as shares of its height: rows of the eyes, the tip of the nose and the mouth, and the distance between the eyes;
+# for dlib's alignment the mean over the ORL photographs
+FEATURES = {"dlib": (0.313, 0.487, 0.671, 0.363), "arcface": (0.461, 0.641, 0.824, 0.315)}
 
 
 def align(photo, model=None):
@@ -84,6 +89,24 @@ def find_landmarks(photo, centred=False):
     Raises:
         ValueError: no face is found and ``centred`` is False. Several faces: a warning says that the largest was taken.
     """
+    pixels, scale, face = find_face(photo, centred)
+    few, many = ([(p.x, p.y) for p in landmark_model(count)(pixels, face).parts()] for count in (5, 68))
+    eyes = [np.mean(many[36:42], axis=0), np.mean(many[42:48], axis=0)]
+    points = [*few, *eyes, many[30], many[48], many[54]]
+    return (np.array(points, dtype=float) - BORDER) / scale
+
+
+def find_shape(photo):
+    """The 68 landmarks of the largest face – jaw, brows, nose, eyes, mouth: float ``(68, 2)``, x and y in pixels of the photograph.
+
+    Argument and errors as for :func:`find_landmarks`.
+    """
+    pixels, scale, face = find_face(photo)
+    return (np.array([(p.x, p.y) for p in landmark_model(68)(pixels, face).parts()], dtype=float) - BORDER) / scale
+
+
+def find_face(photo, centred=False):
+    """Pixels of a photograph as from :func:`prepare`, their scale, and the box of its face; see :func:`find_landmarks`."""
     photo = read_photo(photo)
     pixels, scale = prepare(photo)
     faces = detector()(pixels, 0)
@@ -93,16 +116,12 @@ def find_landmarks(photo, centred=False):
             "front, upright, and at least a fifth of the picture high"
         )
     if len(faces) > 1 and not centred:
-        warnings.warn(f"{len(faces)} faces were found in the photograph; the largest was taken", stacklevel=2)
+        warnings.warn(f"{len(faces)} faces were found in the photograph; the largest was taken", stacklevel=3)
     middle = middle_box(*pixels.shape[:2])
     if centred:
         face = min(faces, key=lambda box: (box.center() - middle.center()).x ** 2 + (box.center() - middle.center()).y ** 2, default=middle)
-    else:
-        face = max(faces, key=lambda box: box.area())
-    few, many = ([(p.x, p.y) for p in landmark_model(count)(pixels, face).parts()] for count in (5, 68))
-    eyes = [np.mean(many[36:42], axis=0), np.mean(many[42:48], axis=0)]
-    points = [*few, *eyes, many[30], many[48], many[54]]
-    return (np.array(points, dtype=float) - BORDER) / scale
+        return pixels, scale, face
+    return pixels, scale, max(faces, key=lambda box: box.area())
 
 
 def crop(photo, landmarks, *, size=(150, 150), kind="dlib"):
@@ -128,6 +147,33 @@ def crop(photo, landmarks, *, size=(150, 150), kind="dlib"):
 def wanted(model):
     """Size (H, W) and kind of alignment of a model's crops."""
     return ((150, 150), "dlib") if model is None else (model.size, model.alignment)
+
+
+def face_regions(model=None):
+    """Seven regions of an aligned crop, by where the landmarks of the model's alignment lie.
+
+    Args:
+        model: a FaceModel, which says size and alignment; None for the default model's.
+
+    Returns:
+        ``{name: (H, W)}``, weights in [0, 1] with soft borders; at every pixel they add up to 1.
+    """
+    (height, width), kind = wanted(model)
+    eyes_y, nose_y, mouth_y, between = np.array(FEATURES[kind]) * height
+    y, x = np.arange(height)[:, None], np.abs(np.arange(width) - (width - 1) / 2)[None]
+    eyes_end, nose_end, mouth_end = eyes_y + 0.3 * between, (nose_y + mouth_y) / 2, mouth_y + 0.35 * between
+    middle_rows, mouth_rows = (y >= eyes_end) & (y < nose_end), (y >= nose_end) & (y < mouth_end)
+    outer = x > 0.95 * between
+    inside = {
+        "forehead": (y < eyes_y - 0.4 * between) & ~outer,
+        "eyes": (y >= eyes_y - 0.4 * between) & (y < eyes_end) & ~outer,
+        "nose": middle_rows & (x <= 0.35 * between),
+        "cheeks": ((middle_rows & (x > 0.35 * between)) | (mouth_rows & (x > 0.6 * between))) & ~outer,
+        "mouth": mouth_rows & (x <= 0.6 * between),
+        "chin": (y >= mouth_end) & ~outer,
+        "margins": np.broadcast_to(outer, (height, width)),
+    }
+    return {name: torch.from_numpy(gaussian_filter(place.astype(np.float32), height / 56)) for name, place in inside.items()}
 
 
 def dlib_crop(photo, landmarks, size):

@@ -160,7 +160,9 @@ def mean_interval(values, *, draws=2000, seed=0):
     """
     values = np.asarray(values, float)
     if len(values) < 2 or np.isnan(values).any():
-        raise ValueError(f"{len(values)} rows, {int(np.isnan(values).sum())} of their values NaN; an interval needs two pairs or more, without NaN")
+        raise ValueError(
+            f"{len(values)} rows, {int(np.isnan(values).sum())} of their values NaN; an interval needs two pairs or more, without NaN"
+        )
     found = bootstrap((values,), np.mean, axis=0, n_resamples=draws, batch=50, method="percentile", rng=seed).confidence_interval
     return values.mean(axis=0), found.low, found.high
 

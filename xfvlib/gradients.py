@@ -31,8 +31,13 @@ def input_gradient(score, image):
         >>> input_gradient(lambda x: (x * x).sum(), torch.ones(3, 2, 2))[0, 0]
         tensor([2., 2.])
     """
-    x = image.detach()[None].requires_grad_(True)
-    return torch.autograd.grad(score(x).sum(), x)[0][0]
+    return input_gradients(score, image[None])[0]
+
+
+def input_gradients(score, images):
+    """The same for a batch ``(B, 3, H, W)``, each image's own score: ``(B, 3, H, W)``."""
+    x = images.detach().requires_grad_(True)
+    return torch.autograd.grad(score(x).sum(), x)[0]
 
 
 def cosine_to(model, reference):
