@@ -266,7 +266,12 @@ def area_of(scores, same, threshold):
 
 def as_table(rows):
     """Rows as a table with every column of ``SCHEMA``, empty where a row has nothing to say."""
-    return pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas()
+    return as_frame(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def as_frame(content):
+    """A pyarrow table of ``SCHEMA`` in pandas; ``steps``, which some rows lack, stays whole numbers."""
+    return content.to_pandas().astype({"steps": "Int64"})
 
 
 def deletion_table(model, pairs, methods=("fggb",), metrics=("deletion", "insertion"), *, threshold=None, controls=True, seed=0):
@@ -315,7 +320,7 @@ def save_table(table, path, settings):
 def read_table(path):
     """``(table, settings)`` as :func:`save_table` wrote them."""
     content = pq.read_table(path)
-    return content.to_pandas(), json.loads((content.schema.metadata or {}).get(b"xfvlib", b"{}"))
+    return as_frame(content), json.loads((content.schema.metadata or {}).get(b"xfvlib", b"{}"))
 
 
 def scored(table, pairs="matching"):

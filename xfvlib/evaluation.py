@@ -2,9 +2,8 @@
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
-from sklearn.metrics import auc as area_under
-from sklearn.metrics import roc_curve
+
+# scikit-learn and scipy.stats are imported where they are used: they take two seconds, which every worker of a sweep would wait for
 
 
 def embeddings(model, pairs, batch=32):
@@ -40,6 +39,8 @@ def error_rates(scores, labels):
     Raises:
         ValueError: genuine or impostor pairs are missing, lengths differ, or a score is NaN.
     """
+    from sklearn.metrics import roc_curve
+
     scores, labels = np.asarray(scores, float), np.asarray(labels, bool)
     if scores.shape != labels.shape or scores.ndim != 1:
         raise ValueError(f"scores {scores.shape} and labels {labels.shape} must be two arrays of one length")
@@ -54,7 +55,7 @@ def error_rates(scores, labels):
 def auc(scores, labels):
     """Area under the ROC curve, in [0, 1]: the share of (genuine, impostor) couples in the right order."""
     fmr, fnmr, _ = error_rates(scores, labels)
-    return float(area_under(fmr, 1 - fnmr))
+    return float(np.trapezoid(1 - fnmr, fmr))
 
 
 def equal_error_rate(scores, labels):
@@ -157,8 +158,12 @@ def mean_interval(values, *, draws=2000, seed=0):
         >>> mean_interval(np.array([0.0, 1.0, 1.0, 0.0]))[0]
         0.5
     """
+    from scipy.stats import bootstrap
+
     values = np.asarray(values, float)
     if len(values) < 2 or np.isnan(values).any():
-        raise ValueError(f"{len(values)} rows, {int(np.isnan(values).sum())} of their values NaN; an interval needs two pairs or more, without NaN")
+        raise ValueError(
+            f"{len(values)} rows, {int(np.isnan(values).sum())} of their values NaN; an interval needs two pairs or more, without NaN"
+        )
     found = bootstrap((values,), np.mean, axis=0, n_resamples=draws, batch=50, method="percentile", rng=seed).confidence_interval
     return values.mean(axis=0), found.low, found.high
