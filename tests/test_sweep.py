@@ -15,7 +15,6 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from distributed import Client, LocalCluster
 from PIL import Image
 from torch import nn
 
@@ -23,7 +22,7 @@ import xfvlib as xfv
 from xfvlib.deletion import areas, deletion_table
 from xfvlib.models.frozen import frozen
 from xfvlib.pairs import Crops
-from xfvlib.sweep import block_path, read_costs, read_maps, tiles
+from xfvlib.sweep import block_path, connected, read_costs, read_maps, tiles
 
 QUICK = {"threshold": 0.945, "block": 8}
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that workers need not find the tests
@@ -38,7 +37,7 @@ def slow(model, image, reference, *, threshold):
 
 @pytest.fixture(scope="module")
 def client():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster, Client(cluster) as client:
+    with connected(None, workers=2, most=2) as client:  # what a sweep without a client starts, here once for all tests
         yield client
 
 
@@ -198,8 +197,8 @@ if __name__ == "__main__":
 """
 
 
-def test_without_a_client_the_table_is_the_same_though_the_run_was_killed(tiny, some, client, tmp_path, monkeypatch, capfd):
-    """SIGKILL to the whole run at a random moment; then the rest, in processes of this machine, quietly."""
+def test_without_a_client_the_table_is_the_same_though_the_run_was_killed(tiny, some, client, tmp_path, monkeypatch):
+    """SIGKILL to the whole run, in processes of this machine, at a random moment; another goes on with the rest."""
     monkeypatch.setitem(xfv.METHODS, "slow", slow)
     expected = xfv.sweep(tiny, some, ["slow", "fggb"], METRICS, out=tmp_path / "undisturbed", client=client, **QUICK)
     out = tmp_path / "disturbed"
@@ -207,21 +206,21 @@ def test_without_a_client_the_table_is_the_same_though_the_run_was_killed(tiny, 
     with open(tmp_path / "arguments", "wb") as file:
         cloudpickle.dump((tiny, some, slow, METRICS, QUICK), file)
     environment = os.environ | {"PYTHONPATH": str(Path(xfv.__file__).parents[1])}
-    run = subprocess.Popen([sys.executable, tmp_path / "run.py", tmp_path / "arguments", out], env=environment, stderr=subprocess.DEVNULL)
+    command = [sys.executable, tmp_path / "run.py", tmp_path / "arguments", out]
+    with open(tmp_path / "printed", "w") as printed:
+        run = subprocess.Popen(command, env=environment, stdout=printed, stderr=printed)
     while not list(out.glob("blocks/0*")):
         assert run.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
     time.sleep(np.random.default_rng().uniform(0, 0.5))
+    assert (tmp_path / "printed").read_text() == ""
     workers = psutil.Process(run.pid).children(recursive=True)
     run.kill()
     run.wait()
     assert not psutil.wait_procs(workers, timeout=10)[1]  # none of its processes stays behind
     done = {file.name: file.stat().st_mtime_ns for file in out.glob("blocks/0*")}
     assert 1 <= len(done) < 4 and list(out.glob("job-*"))
-    capfd.readouterr()
-    equal(xfv.sweep(tiny, some, ["slow", "fggb"], METRICS, out=out, workers=1, **QUICK), expected)
-    printed = capfd.readouterr()
-    assert printed.out == printed.err == ""
+    equal(xfv.sweep(tiny, some, ["slow", "fggb"], METRICS, out=out, client=client, **QUICK), expected)
     assert all((out / "blocks" / name).stat().st_mtime_ns == written for name, written in done.items())
     assert sorted(file.name for file in out.iterdir()) == ["blocks", "manifest.json"]
 

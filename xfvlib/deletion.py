@@ -197,7 +197,7 @@ def methods_of(methods):
     return named
 
 
-def deletion_rows(model, pair, maps, settings, *, threshold, controls=True, seed=0):
+def deletion_rows(model, pair, maps, settings, *, threshold, controls=True, seed=0, clean=None):
     """Score the maps of one pair by deletion and insertion, beside the controls.
 
     The reversed order needs no network: its deletion curve is the method's insertion curve read backwards.
@@ -210,13 +210,15 @@ def deletion_rows(model, pair, maps, settings, *, threshold, controls=True, seed
         threshold: cosine similarity at and above which the pair is accepted.
         controls: False to leave out "random" and "blob", which are the same whatever the methods; never the reversed order.
         seed: of the random order.
+        clean: ``(2, N)``, embeddings of the untouched pair where they are known.
 
     Returns:
         A list of dicts, columns as in :func:`deletion_table`.
     """
     images, names = (pair.a, pair.b), (pair.name_a, pair.name_b)
-    with torch.no_grad():
-        clean = model.embed(torch.stack(images))
+    if clean is None:
+        with torch.no_grad():
+            clean = model.embed(torch.stack(images))
     known = {"name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same, "threshold": threshold}
     known["score"] = float((clean[0] * clean[1]).sum())
     rows = [known | {"metric": "scores"} for wanted in settings if wanted["metric"] == "scores"]

@@ -38,6 +38,8 @@ from xfvlib.pairs import Pair
 
 PACKAGES = ("xfvlib", "torch", "numpy", "scipy", "captum", "pandas", "pyarrow", "dask")
 ADVICE = "or choose another folder as out=…"
+# Dask's own setting of MALLOC_TRIM_THRESHOLD_ makes glibc hand every tensor back to the system: torch then takes twice the time
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MALLOC_TRIM_THRESHOLD_": 2**30, "MALLOC_MMAP_THRESHOLD_": 2**30}
 ONE_AT_A_TIME = threading.Lock()  # a worker of several threads shares one model, and some methods put hooks into it
 
 
@@ -54,7 +56,8 @@ def sweep(model, pairs, methods=("fggb",), metrics=("deletion", "insertion"), *,
         methods, metrics, threshold, controls, seed: as for :func:`xfvlib.deletion.deletion_table`.
         out: folder of the results, one run at a time; on a cluster, one that all workers reach by this path.
         client: None for processes on this machine, one torch thread each; or a ``dask.distributed.Client``, or the address of
-            a scheduler. The table is the same. Workers of one thread are best: within a process, blocks take turns.
+            a scheduler. The table is the same. Workers of one thread are best: within a process, blocks take turns. On Linux
+            start them with ``MALLOC_TRIM_THRESHOLD_`` and ``MALLOC_MMAP_THRESHOLD_`` at 1073741824; Dask's default doubles the time.
         maps: "zarr" to keep the signed maps too, see :func:`read_maps`; needs the package zarr.
         workers: number of processes when ``client`` is None; None for one a core.
         block: pairs in a block: what an interruption loses, and what a progress bar counts in.
@@ -214,6 +217,7 @@ def loaded(job_path):
 @contextmanager
 def connected(client, workers, most):
     """The caller's client; one to the address given; or one to new processes of one thread each on this machine, not more than ``most``."""
+    import dask
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 
@@ -223,12 +227,13 @@ def connected(client, workers, most):
     elif client is not None:
         yield client
     else:
-        # Dask starts them by spawn, since a forked process may not use torch's threads, and sets one thread for each
-        count = min(workers or CPU_COUNT, most)
+        # Dask starts them by spawn, since a forked process may not use torch's threads
         with (
-            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR) as cluster,
+            dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
+            LocalCluster(n_workers=min(workers or CPU_COUNT, most), threads_per_worker=1, dashboard_address=":0",
+                         silence_logs=logging.ERROR) as cluster,
             Client(cluster) as found,
-        ):
+        ):  # fmt: skip
             yield found
 
 
@@ -357,8 +362,11 @@ def block_rows(job, number, costs):
             except Exception as error:  # whatever a decoder finds wrong with one file, the others can go on
                 errors[name] = f"{name}: {type(error).__name__}: {error}"
     costs["pairs"], costs["images"] = len(table), len(crops)
+    with timed(costs, "embedding"), torch.no_grad():
+        # one at a time: as for kept gradients, and the same whatever else is in the block
+        embeddings = {name: model.embed(crop[None])[0] for name, crop in crops.items()}
     good = {n: row for n, row in zip(numbers, table.itertuples()) if row.name_a in crops and row.name_b in crops}
-    maps = block_maps(job, {n: row for n, row in good.items() if asks_for_maps(job, row.same)}, crops, costs)
+    maps = block_maps(job, {n: row for n, row in good.items() if asks_for_maps(job, row.same)}, crops, embeddings, costs)
     rows = []
     with timed(costs, "scoring"):
         for n, row in zip(numbers, table.itertuples()):
@@ -367,15 +375,16 @@ def block_rows(job, number, costs):
                 rows.append(known | {"error": "; ".join(errors[name] for name in (row.name_a, row.name_b) if name in errors)})
                 continue
             pair = Pair(crops[row.name_a], crops[row.name_b], bool(row.same), row.name_a, row.name_b)
+            clean = torch.stack([embeddings[row.name_a], embeddings[row.name_b]])
             found = deletion_rows(model, pair, maps.get(n, {}), job["settings"], threshold=job["threshold"],
-                                  controls=job["controls"], seed=job["seed"])  # fmt: skip
+                                  controls=job["controls"], seed=job["seed"], clean=clean)  # fmt: skip
             rows += [known | one for one in found]
     if job["maps"] is not None:
         write_maps(job, number, maps)
     return rows
 
 
-def block_maps(job, rows, crops, costs):
+def block_maps(job, rows, crops, embeddings, costs):
     """Signed maps of both images of the given pairs: ``{pair: {label: [map_a, map_b]}}``."""
     model, threshold = job["model"], job["threshold"]
     maps = {n: {label: [None, None] for label in job["methods"]} for n in rows}
@@ -386,12 +395,7 @@ def block_maps(job, rows, crops, costs):
                 for n, side, image, partner in sides:
                     maps[n][label][side] = method(model, crops[image], crops[partner], threshold=threshold, **options)
     ours = {label: options for label, (name, _, options) in job["methods"].items() if name == "fggb"}
-    if not ours:
-        return maps
-    with timed(costs, "embedding"), torch.no_grad():
-        # one at a time: as for kept gradients, and the same whatever else is in the block
-        embeddings = {image: model.embed(crops[image][None])[0] for image in dict.fromkeys(side[2] for side in sides)}
-    for image in embeddings:
+    for image in dict.fromkeys(side[2] for side in sides):
         for key in sorted({gradient_key(options) for options in ours.values()}):
             path = gradient_path(job["out"], image, key)
             if path.exists():
