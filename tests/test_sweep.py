@@ -22,7 +22,7 @@ import xfvlib as xfv
 from xfvlib.deletion import areas, deletion_table
 from xfvlib.models.frozen import frozen
 from xfvlib.pairs import Crops
-from xfvlib.sweep import block_path, connected, read_costs, read_maps, tiles
+from xfvlib.sweep import block_path, connected, gradient_path, read_costs, read_maps, tiles
 
 QUICK = {"threshold": 0.945, "block": 8}
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that workers need not find the tests
@@ -106,6 +106,9 @@ def test_starting_again_computes_only_what_is_missing(tiny, some, undisturbed, c
     blocks[1].unlink()
     blocks[2].write_bytes(blocks[2].read_bytes()[:-100])  # as after a loss of power
     (tmp_path / "blocks" / ".123-000001.parquet").write_bytes(b"half a file")
+    (tmp_path / "gradients").mkdir()
+    for name in some.names:
+        gradient_path(tmp_path, name, "{}").write_bytes(b"\x93NUMPY")
     equal(run(), undisturbed)
     again = [path.stat().st_mtime_ns for path in blocks]
     assert [a == b for a, b in zip(written, again)] == [True, False, False, True]
@@ -172,11 +175,12 @@ def test_a_killed_worker_is_replaced(tiny, some, client, tmp_path, monkeypatch):
     killed, out = [], tmp_path / "disturbed"
 
     def kill():
-        while not list((out / "blocks").glob("0*")):
+        while not killed:
             time.sleep(0.01)
-        busy = next(address for address, tasks in client.processing().items() if tasks)
-        os.kill(pids[busy], signal.SIGKILL)
-        killed.append(pids[busy])
+            busy = [address for address, tasks in client.processing().items() if tasks]
+            if busy and list((out / "blocks").glob("0*")):
+                os.kill(pids[busy[0]], signal.SIGKILL)
+                killed.append(pids[busy[0]])
 
     pids = client.run(os.getpid)
     thread = threading.Thread(target=kill)

@@ -19,7 +19,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -162,18 +162,19 @@ def data_hash(pairs):
     found.update(repr(getattr(pairs.images, "want", None)).encode())
     sources = getattr(pairs.images, "sources", pairs.images)
     for name in pairs.names:
-        source = sources[name]
+        source = sources.get(name, b"")
         if isinstance(source, torch.Tensor):
             source = source.contiguous().numpy().tobytes()
         elif not isinstance(source, bytes):
-            source = Path(source).read_bytes() if Path(source).is_file() else b"there is no such file"
+            source = Path(source).read_bytes() if Path(source).is_file() else b""
         found.update(source)
     return found.hexdigest()
 
 
 def check_manifest(out, wanted):
     """Write the manifest of a new folder; ValueError where the folder was begun with other settings, a warning for other packages."""
-    wanted = json.loads(json.dumps(wanted, ensure_ascii=False))
+    as_json = partial(json.dumps, ensure_ascii=False)
+    wanted = json.loads(as_json(wanted))
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -184,14 +185,14 @@ def check_manifest(out, wanted):
     if path.exists():
         there = json.loads(path.read_text(encoding="utf8"))
         if different := [key for key in wanted if there.get(key) != wanted[key]]:
-            listed = "; ".join(f"{key}: {json.dumps(there.get(key))} there, {json.dumps(wanted[key])} now" for key in different)
+            listed = "; ".join(f"{key}: {as_json(there.get(key))} there, {as_json(wanted[key])} now" for key in different)
             raise ValueError(f"{out} was begun with other settings ({listed}). Use the same, or another folder as out=…")
         if versions in there["versions"]:
             return
         last, begun = there["versions"][-1], [*there["versions"], versions]
         changed = [f"{name} {last.get(name)} → {version}" for name, version in versions.items() if last.get(name) != version]
         warnings.warn(f"{out} was begun with other packages ({', '.join(changed)}); the manifest lists both", stacklevel=3)
-    text = json.dumps(wanted | {"versions": begun}, ensure_ascii=False, indent=1)
+    text = as_json(wanted | {"versions": begun}, indent=1)
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf8"), ADVICE)
 
 
@@ -265,9 +266,10 @@ def submitted(client, job, job_path, missing, keep_bytes):
     kept = {key for key, count in counts.most_common(room) if count > 1}
     started, futures = {}, {}
     for number, keys in needed.items():
-        first = {key: client.submit(keep_gradients, job_path, *key, pure=False) for key in keys if key in kept and key not in started}
+        submit = partial(client.submit, pure=False, priority=-number)  # early blocks are whole before late gradients are begun
+        first = {key: submit(keep_gradients, job_path, *key) for key in keys if key in kept and key not in started}
         before = [started[key] for key in keys if key in started]
-        futures[client.submit(run_block, job_path, number, list(first.values()), before, pure=False)] = number
+        futures[submit(run_block, job_path, number, list(first.values()), before)] = number
         started |= first
     return futures
 
@@ -397,10 +399,9 @@ def block_maps(job, rows, crops, embeddings, costs):
     ours = {label: options for label, (name, _, options) in job["methods"].items() if name == "fggb"}
     for image in dict.fromkeys(side[2] for side in sides):
         for key in sorted({gradient_key(options) for options in ours.values()}):
-            path = gradient_path(job["out"], image, key)
-            if path.exists():
-                kept = ChannelGradients(embeddings[image], torch.from_numpy(np.load(path)))
-            else:
+            try:
+                kept = ChannelGradients(embeddings[image], torch.from_numpy(np.load(gradient_path(job["out"], image, key))))
+            except (OSError, ValueError, EOFError):  # not kept, or cut off by a loss of power
                 kept = computed_gradients(model, crops[image], key, costs)
             for label, options in ours.items():
                 if gradient_key(options) == key:
