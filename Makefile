@@ -2,6 +2,8 @@
 # make test       unit tests, then nbval over the notebooks
 # make lab        open the notebooks in JupyterLab
 # make bench      speed and memory, as a table
+# make results    the kept tables of deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
+#                 make results LFW=folder WEIGHTS=mobilefacenet.pt
 # make notebooks  execute the notebooks in place, for committing
 # make clean      remove everything that was made, .venv included
 # Each works on a fresh clone; PYTHON=python3.12 chooses another interpreter.
@@ -10,7 +12,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: workbook test lab bench notebooks clean
+.PHONY: workbook test lab bench results notebooks clean
 
 workbook: $(READY)
 	$(BIN)/python notebooks/build.py
@@ -24,6 +26,10 @@ lab: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/bench.py
+
+results: $(READY)
+	$(BIN)/python data/make_results.py orl
+	$(if $(LFW),$(BIN)/python data/make_results.py lfw --lfw $(LFW) --weights $(WEIGHTS))
 
 notebooks: $(READY)
 	$(BIN)/python notebooks/build.py --in-place

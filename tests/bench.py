@@ -5,22 +5,26 @@ import copy
 import io
 import pickle
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import numpy as np
 import PIL.Image
 import torch
 
 import xfvlib as xfv
 from xfvlib import FaceModel
 from xfvlib import pairs as pairs_module
+from xfvlib.deletion import deletion_rows, deletion_table, settings_of
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.methods.fggb import fggb, fggb_from_kept
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
+from xfvlib.sweep import connected, one_torch_thread, read_costs
 
 RUNS = 7
 
@@ -202,6 +206,83 @@ def bin_table():
     print(f"\nOpening a .bin file of 6,000 pairs takes {took:.2f} s; no image is decoded.")
 
 
+def sweep_table(model, pairs, count=48):
+    """Pairs a second of a warm cluster with 1 and 2 workers, beside the plain loop with one torch thread, which does the same work."""
+    some, arguments = pairs[:count], {"methods": ["gradient"], "metrics": ["deletion"]}
+
+    def loop():
+        with one_torch_thread():
+            deletion_table(model, some, **arguments)
+
+    times = {"plain loop": seconds(loop, runs=3)[0]}
+    for workers in (1, 2):
+        with connected(None, workers, workers) as client:
+
+            def swept(client=client):
+                with tempfile.TemporaryDirectory() as out:
+                    xfv.sweep(model, some, out=out, client=client, block=max(1, count // 12), **arguments)
+
+            times[f"sweep, {workers} worker{'s' * (workers > 1)}"] = seconds(swept, runs=3)[0]
+    loop_time, one, two = times.values()
+    print(f"\n### Gradient and deletion of {count} pairs, {model.name}\n\n| | pairs a second |\n|---|---|")
+    for name, took in times.items():
+        print(f"| {name} | {count / took:.2f} |")
+    print(f"\nOverhead of the sweep, one worker against the loop: {one / loop_time - 1:.0%} (target: at most 10 %).")
+    print(f"2 workers are {one / two:.2f} times as fast as 1 (target: 1.7).")
+
+
+def deletion_speed(model, pair):
+    """Images a second of deletion and insertion against those of the bare forward pass, in batches of the same size."""
+    settings, batch = settings_of({"metric": "deletion", "masked": "both"}), torch.rand(18, 3, *model.size)
+    maps = {str(i): torch.rand(2, *model.size, generator=torch.Generator().manual_seed(i)) for i in range(4)}
+
+    def bare():
+        with torch.no_grad():
+            model.embed(batch)
+
+    forward, scored = seconds(bare, lambda: deletion_rows(model, pair, maps, settings, threshold=0.9), runs=3)
+    rate = len(batch) / forward
+    used = (len(maps) + 2) * 36 + 4  # the maps and two controls, both images both ways; ends
+    print(f"\nDeletion and insertion run at {used / scored:.0f} images a second, {used / scored / rate:.0%} of the bare forward pass.")
+
+
+def sweep_memory_table(model, pairs, counts=(12, 48, 192)):
+    """Peak resident memory of a worker: it must not grow with the number of pairs."""
+    print("\n### Peak resident memory of a worker of a sweep by FGGB, MB (new processes for each)\n\n| pairs | MB |\n|---|---|")
+    everything = pairs.all_pairs()
+    for count in counts:
+        some = everything[np.linspace(0, len(everything) - 1, count).round().astype(int)]
+        with connected(None, 2, 2) as client, tempfile.TemporaryDirectory() as out:
+            xfv.sweep(model, some, ["fggb"], {"metric": "deletion", "steps": 1}, out=out, client=client, block=4, controls=False)
+            print(f"| {count} | {max(client.run(peak_of_this_process).values()):.0f} |")
+
+
+def peak_of_this_process():
+    with open("/proc/self/status") as status:
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read()).group(1)) / 1000
+
+
+def reuse_in_sweep_table(model, pairs, partners=(1, 3, 10, 30, 100)):
+    """Cost of a pair as its images get more partners: every pair of 2, 4, 11, 31 and 101 images."""
+    print("\n### FGGB maps of every pair of a few images: cost of a pair, 2 workers\n")
+    print("| pairs an image | pairs | gradients computed | ms a pair |\n|---|---|---|---|")
+    everything = pairs.all_pairs()
+
+    def swept(count, client):
+        chosen = everything.names[: count + 1]
+        some = everything[(everything.table.name_a.isin(chosen) & everything.table.name_b.isin(chosen)).to_numpy()]
+        with tempfile.TemporaryDirectory() as out:
+            start = time.perf_counter()
+            xfv.sweep(model, some, ["fggb"], {"metric": "deletion", "steps": 1}, out=out, client=client, controls=False)
+            return len(some), read_costs(out).gradients.sum(), 1000 * (time.perf_counter() - start) / len(some)
+
+    with connected(None, 2, 2) as client:
+        swept(1, client)  # warms up
+        for count in partners:
+            number, gradients, took = swept(count, client)
+            print(f"| {count} | {number} | {gradients:.0f} | {took:.0f} |")
+
+
 def processor():
     try:
         lines = open("/proc/cpuinfo").read().splitlines()
@@ -225,6 +306,10 @@ def main():
     reading_table(xfv.files.cache_folder())
     bin_table()
     memory_table()
+    deletion_speed(model, pairs[0])
+    sweep_table(model, pairs)
+    sweep_memory_table(model, pairs)
+    reuse_in_sweep_table(model, pairs)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,6 @@
+import itertools
+
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -30,3 +33,15 @@ def crops():
     """Two reproducible 20×20 crops for the tiny network."""
     generator = torch.Generator().manual_seed(1)
     return torch.rand(2, 3, 20, 20, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def tiny_pairs():
+    """All 190 pairs of 20 crops for the tiny network: 5 people of 4 alike images."""
+    generator = torch.Generator().manual_seed(2)
+    faces = torch.rand(5, 3, 20, 20, generator=generator)
+    noise = torch.rand(5, 4, 3, 20, 20, generator=generator)
+    images = {f"p{i}/{j}": 0.6 * faces[i] + 0.4 * noise[i, j] for i in range(5) for j in range(4)}
+    table = pd.DataFrame(itertools.combinations(images, 2), columns=["name_a", "name_b"])
+    table["same"] = table.name_a.str[:2] == table.name_b.str[:2]
+    return xfv.PairSet("tiny", table.assign(fold=-1), images)

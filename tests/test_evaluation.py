@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from scipy.stats import mannwhitneyu
 
 import xfvlib as xfv
@@ -98,57 +97,6 @@ def test_kept_threshold_is_the_computed_one(pairs):
     eer, threshold = xfv.calibrate(model, pairs.all_pairs())
     assert threshold == pytest.approx(kept, abs=2e-4) and model.threshold_source == source
     assert eer < 0.005
-
-
-RANKING = torch.rand(20, 20, generator=torch.Generator().manual_seed(5))
-
-
-@pytest.mark.parametrize("fill", ev.FILLS)
-def test_the_first_and_last_steps_are_exact(crops, fill):
-    deleted = ev.progressively(crops[0], RANKING, "deletion", fill=fill)
-    inserted = ev.progressively(crops[0], RANKING, "insertion", fill=fill)
-    assert torch.equal(deleted[0], crops[0]) and torch.equal(inserted[-1], crops[0])
-    assert torch.equal(deleted[-1], ev.filled(crops[0], fill)) and torch.equal(inserted[0], deleted[-1])
-
-
-def test_the_highest_pixels_go_first_and_equal_ones_in_reading_order(crops):
-    image = crops[0] / 2 + 0.25
-    third = ev.progressively(image, RANKING, "deletion")[3]
-    gone = (third == 0).all(dim=0)
-    assert gone.sum() == 120 and RANKING[gone].min() >= RANKING[~gone].max()
-    tied = ev.progressively(image, torch.zeros(20, 20), "deletion")[5]
-    assert (tied[:, :10] == 0).all() and torch.equal(tied[:, 10:], image[:, 10:])
-
-
-def test_deletion_and_insertion_are_each_others_reverse(crops):
-    deleted = ev.progressively(crops[0], RANKING, "deletion")
-    inserted = ev.progressively(crops[0], -RANKING, "insertion")
-    assert torch.equal(deleted, inserted.flip(0))
-
-
-def test_deletion_scores_begin_at_the_cosine(tiny, crops):
-    pair = xfv.Pair(*crops)
-    cosine = xfv.explain(tiny, pair).score
-    assert ev.deletion_scores(tiny, pair, RANKING)[0] == pytest.approx(cosine, abs=1e-6)
-    assert ev.deletion_scores(tiny, pair, RANKING, RANKING, kind="insertion")[-1] == pytest.approx(cosine, abs=1e-6)
-    assert ev.deletion_scores(tiny, pair, RANKING, RANKING)[-1] == pytest.approx(1)  # two black images are equal
-
-
-def test_the_area_is_a_mean_height_whatever_the_number_of_steps():
-    labels = np.ones(1000, bool)
-    for steps in (10, 50):
-        share = np.linspace(1, 0, steps + 1)
-        scores = (np.linspace(0.0005, 0.9995, 1000)[:, None] < share).astype(float)  # accuracy falls in a straight line
-        accuracy_at, area = ev.deletion_area(scores, labels, 0.5)
-        assert accuracy_at[0] == 1 and accuracy_at[-1] == 0 and area == pytest.approx(50, abs=0.2)
-
-
-def test_wrong_deletions_are_refused_in_words(crops):
-    for change, words in (({"kind": "erasure"}, "'insertion'"), ({"kind": "deletion", "fill": "white"}, "'blur'")):
-        with pytest.raises(ValueError, match=words):
-            ev.progressively(crops[0], RANKING, **change)
-    with pytest.raises(ValueError, match="does not fit"):
-        ev.progressively(crops[0], RANKING[:10], "deletion")
 
 
 def test_mean_interval_holds_the_mean_as_often_as_it_promises():

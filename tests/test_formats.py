@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import xfvlib as xfv
-from xfvlib import evaluation, frequency, plots
+from xfvlib import deletion, evaluation, frequency, plots
 from xfvlib import pairs as pairs_module
 from xfvlib.binfile import read_bin
 from xfvlib.pairs import orl_photo_path
@@ -292,8 +292,8 @@ def test_explanations_run_on_the_real_mobilefacenet_unchanged(monkeypatch):
     areas = {}
     for name, rankings in (("fggb", maps), ("random", [random] * len(maps))):
         for kind in ("deletion", "insertion"):
-            scores = [evaluation.deletion_scores(model, pair, m, kind=kind, fill="mean") for pair, m in zip(genuine, rankings)]
-            areas[name, kind] = evaluation.deletion_area(scores, genuine.labels, model.threshold)[1]
+            scores = [deletion.deletion_scores(model, pair, m, kind=kind, fill="mean") for pair, m in zip(genuine, rankings)]
+            areas[name, kind] = deletion.deletion_area(scores, genuine.labels, model.threshold)[1]
     assert areas["fggb", "deletion"] < areas["random", "deletion"] and areas["fggb", "insertion"] > areas["random", "insertion"]
     influence = frequency.frequency_influence(model, genuine[0])
     assert len(influence.a) == 57 and influence.a[1:16].abs().sum() > influence.a[40:].abs().sum()

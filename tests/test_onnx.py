@@ -1,3 +1,4 @@
+import pickle
 import sys
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import xfvlib as xfv
+from xfvlib.models.onnx import OnnxNetwork
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 3 * 8 * 8)).astype(np.float32)
 
@@ -78,3 +80,10 @@ def test_frbench_is_asked_for_network_and_preprocessing(monkeypatch):
 def test_frbench_absent_or_asked_wrongly_is_answered_in_words():
     with pytest.raises((FileNotFoundError, ValueError), match="frbench"):
         xfv.load_model("frbench:irse-50/arcface")
+
+
+def test_a_black_box_can_be_sent_to_another_process(tmp_path):
+    box = OnnxNetwork(write_onnx(tmp_path / "linear.onnx"))
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(pickle.loads(pickle.dumps(box))(images), box(images))
+    assert box.hash in repr(box)

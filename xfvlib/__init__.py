@@ -8,6 +8,8 @@ from xfvlib.methods import METHODS, explain
 from xfvlib.models import FaceModel, load_model
 from xfvlib.notebook import notebook_setup
 from xfvlib.pairs import Pair, PairSet, load_pairs
+from xfvlib.sweep import read_sweep, sweep
 
 __all__ = ["METHODS", "FaceModel", "Pair", "PairSet", "align", "calibrate", "channel_gradients", "explain",
-           "frequency_influence", "load_model", "load_pairs", "notebook_setup", "scores"]  # fmt: skip
+           "frequency_influence", "load_model", "load_pairs", "notebook_setup", "read_sweep",
+           "scores", "sweep"]  # fmt: skip

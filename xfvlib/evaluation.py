@@ -1,11 +1,9 @@
-"""How well a recogniser verifies – scores, error rates, thresholds – and how much an explanation's ranking of pixels matters."""
+"""How well a recogniser verifies: scores, error rates, thresholds, and intervals over pairs."""
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
-from scipy.stats import bootstrap
-from sklearn.metrics import auc as area_under
-from sklearn.metrics import roc_curve
+
+# scikit-learn and scipy.stats are imported where they are used: they take two seconds, which every worker of a sweep would wait for
 
 
 def embeddings(model, pairs, batch=32):
@@ -41,6 +39,8 @@ def error_rates(scores, labels):
     Raises:
         ValueError: genuine or impostor pairs are missing, lengths differ, or a score is NaN.
     """
+    from sklearn.metrics import roc_curve
+
     scores, labels = np.asarray(scores, float), np.asarray(labels, bool)
     if scores.shape != labels.shape or scores.ndim != 1:
         raise ValueError(f"scores {scores.shape} and labels {labels.shape} must be two arrays of one length")
@@ -55,7 +55,7 @@ def error_rates(scores, labels):
 def auc(scores, labels):
     """Area under the ROC curve, in [0, 1]: the share of (genuine, impostor) couples in the right order."""
     fmr, fnmr, _ = error_rates(scores, labels)
-    return float(area_under(fmr, 1 - fnmr))
+    return float(np.trapezoid(1 - fnmr, fmr))
 
 
 def equal_error_rate(scores, labels):
@@ -158,6 +158,8 @@ def mean_interval(values, *, draws=2000, seed=0):
         >>> mean_interval(np.array([0.0, 1.0, 1.0, 0.0]))[0]
         0.5
     """
+    from scipy.stats import bootstrap
+
     values = np.asarray(values, float)
     if len(values) < 2 or np.isnan(values).any():
         raise ValueError(
@@ -165,79 +167,3 @@ def mean_interval(values, *, draws=2000, seed=0):
         )
     found = bootstrap((values,), np.mean, axis=0, n_resamples=draws, batch=50, method="percentile", rng=seed).confidence_interval
     return values.mean(axis=0), found.low, found.high
-
-
-FILLS = ("black", "mean", "blur", "noise")
-
-
-def filled(image, fill, seed=0):
-    """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or uniform "noise"."""
-    if fill == "black":
-        return torch.zeros_like(image)
-    if fill == "mean":
-        return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
-    if fill == "blur":
-        sigma = image.shape[-1] / 10
-        return torch.from_numpy(gaussian_filter(image.numpy(), (0, sigma, sigma)))
-    if fill == "noise":
-        return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed))
-    raise ValueError(f"fill is {fill!r}; it must be one of {', '.join(map(repr, FILLS))}")
-
-
-def progressively(image, ranking, kind, *, steps=10, fill="black"):
-    """An image while its pixels go, or come, in the order of a map: ``(steps + 1, 3, H, W)``.
-
-    Args:
-        image: ``(3, H, W)``, RGB in [0, 1].
-        ranking: ``(H, W)``; the highest pixels come first, equal ones in reading order.
-        kind: "deletion", from the image to the fill, or "insertion", from the fill to the image.
-        steps: 0, 1, …, steps of equal numbers of pixels; the first and the last are exact.
-        fill: one of ``FILLS``.
-    """
-    if kind not in ("deletion", "insertion"):
-        raise ValueError(f"kind is {kind!r}; it must be 'deletion' or 'insertion'")
-    if ranking.shape != image.shape[-2:]:
-        raise ValueError(f"a map of {tuple(ranking.shape)} does not fit an image of {tuple(image.shape[-2:])}")
-    order = torch.argsort(ranking.flatten(), descending=True, stable=True)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order))
-    counts = torch.linspace(0, len(order), steps + 1).round()
-    chosen = (place[None] < counts[:, None]).view(-1, 1, *ranking.shape)
-    other = filled(image, fill)
-    return torch.where(chosen, other, image) if kind == "deletion" else torch.where(chosen, image, other)
-
-
-def deletion_scores(model, pair, map_a, map_b=None, *, kind="deletion", steps=10, fill="black"):
-    """Cosine similarity while the pixels of a pair go, or come, in the order of its maps.
-
-    Args:
-        model: a FaceModel.
-        pair: a Pair in the model's size.
-        map_a, map_b: ``(H, W)``, the ranking of each image's pixels; without ``map_b`` the reference stays untouched.
-            To follow a dissimilarity map, pass the signed maps with their sign turned.
-        kind, steps, fill: as for :func:`progressively`.
-
-    Returns:
-        float ``(steps + 1,)`` in [−1, 1].
-    """
-    with torch.no_grad():
-        a = model.embed(progressively(pair.a, map_a, kind, steps=steps, fill=fill))
-        b = model.embed(pair.b[None] if map_b is None else progressively(pair.b, map_b, kind, steps=steps, fill=fill))
-    return (a * b).sum(dim=1).cpu().numpy()
-
-
-def deletion_area(scores, labels, threshold):
-    """Accuracy while pixels go or come, and the area under it.
-
-    Args:
-        scores: ``(P, steps + 1)`` from :func:`deletion_scores`, one row a pair.
-        labels: bool ``(P,)``, True for genuine pairs.
-        threshold: of the untouched data.
-
-    Returns:
-        ``(accuracy, area)``: ``(steps + 1,)`` in [0, 1], and its mean height in percent (trapezoid), which does not grow
-        with the number of steps. Deletion: lower is better; insertion: higher.
-    """
-    right = (np.asarray(scores) >= threshold) == np.asarray(labels, bool)[:, None]
-    accuracy_at = right.mean(axis=0)
-    return accuracy_at, float(100 * np.trapezoid(accuracy_at, dx=1 / (len(accuracy_at) - 1)))

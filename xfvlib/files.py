@@ -11,10 +11,10 @@ def cache_folder():
     return Path(os.environ.get("XFV_CACHE") or DATA / "cache")
 
 
-def write_whole(path, write):
+def write_whole(path, write, advice="or set the environment variable XFV_CACHE to a folder that is"):
     """Call ``write(temporary_path)`` and rename the result to ``path``: a reader never sees half a file.
 
-    Raises PermissionError, naming the way out, when the folder cannot be written to.
+    Raises PermissionError, naming the way out (``advice``), when the folder cannot be written to.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -22,10 +22,7 @@ def write_whole(path, write):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise PermissionError(
-            f"cannot write to {path.parent} ({error.strerror}): make it writable, "
-            "or set the environment variable XFV_CACHE to a folder that is"
-        ) from error
+        raise PermissionError(f"cannot write to {path.parent} ({error.strerror}): make it writable, {advice}") from error
     try:
         write(temporary)
         os.replace(temporary, path)

@@ -169,6 +169,9 @@ class Crops(Mapping):
     def __contains__(self, name):
         return name in self.sources
 
+    def __getstate__(self):
+        return self.__dict__ | {"kept": {}}  # another process decodes what it needs
+
     def make(self, name, source):
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         photo = alignment.decode(data, f"image {name}")

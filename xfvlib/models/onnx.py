@@ -1,5 +1,6 @@
 """Recognisers in ONNX files: a black box through onnxruntime, or differentiable where an ONNX-to-PyTorch converter is installed."""
 
+import hashlib
 import warnings
 from pathlib import Path
 
@@ -20,11 +21,13 @@ class OnnxNetwork(nn.Module):
         import onnxruntime  # here, since only users of ONNX files wait for it
 
         super().__init__()
-        path = Path(path)
+        path = self.path = Path(path).resolve()
         if not path.is_file():
             raise FileNotFoundError(f"there is no ONNX file {path}")
+        content = path.read_bytes()
+        self.hash = hashlib.sha256(content).hexdigest()
         try:
-            self.session = onnxruntime.InferenceSession(path.read_bytes(), providers=onnxruntime.get_available_providers())
+            self.session = onnxruntime.InferenceSession(content, providers=onnxruntime.get_available_providers())
         except Exception as error:  # onnxruntime's own exceptions share no public base class
             raise ValueError(f"{path.name} cannot be read as an ONNX network: {str(error).splitlines()[0]}") from error
         first = self.session.get_inputs()[0]
@@ -35,6 +38,12 @@ class OnnxNetwork(nn.Module):
         self.one_by_one = first.shape[0] == 1
         side = first.shape[1:3] if self.channels_last else first.shape[2:4]
         self.size = tuple(n if isinstance(n, int) else 112 for n in side)  # a side left open: the field's usual size
+
+    def __reduce__(self):
+        return OnnxNetwork, (self.path,)  # a session cannot be pickled; another process reads the file again
+
+    def extra_repr(self):
+        return f"sha256={self.hash}"
 
     def forward(self, x):
         pixels = x.detach().cpu().float().numpy()

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+
+import xfvlib as xfv
+from xfvlib import sanity
+
+THRESHOLD = 0.945
+
+
+def test_similarity_of_maps_is_a_rank_correlation():
+    one = torch.rand(20, 20, generator=torch.Generator().manual_seed(0))
+    assert sanity.map_similarity(one, 3 * one**3 - 1) == pytest.approx(1)
+    assert sanity.map_similarity(one, -one) == pytest.approx(-1)
+    assert np.isnan(sanity.map_similarity(one, torch.zeros(20, 20)))
+
+
+def test_randomisation_goes_from_the_embedding_to_the_pixels_and_keeps_the_numbers(tiny):
+    before = {name: value.clone() for name, value in tiny.state_dict().items()}
+    names = []
+    for name, randomised in sanity.cascading_randomisation(tiny):
+        names.append(name)
+        for key, value in randomised.network.state_dict().items():
+            trained = before[f"network.{key}"]
+            assert torch.equal(value.flatten().sort().values, trained.flatten().sort().values)
+            done = any(key.startswith(f"{layer}.") for layer in names)
+            assert torch.equal(value, trained) != (done and value.numel() > 1)
+    assert names == ["6", "2", "0"]
+    assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
+
+
+def test_maps_leave_with_the_weights(tiny, tiny_pairs):
+    found = sanity.weight_randomisation(tiny, tiny_pairs[0], "gradient", threshold=THRESHOLD)
+    assert found.layers.tolist() == [0, 1, 2, 3] and found.similarity[0] == 1
+    assert found.similarity[3] < 0.3
+    again = sanity.weight_randomisation(tiny, tiny_pairs[0], "gradient", threshold=THRESHOLD)
+    assert found.equals(again)
+    bare = xfv.FaceModel(torch.nn.Flatten(), size=20, threshold=0)
+    with pytest.raises(ValueError, match="no weights"):
+        sanity.weight_randomisation(bare, tiny_pairs[0])
+
+
+def test_a_partner_is_its_own_best_stand_in(tiny, tiny_pairs):
+    pair, other = tiny_pairs[0], tiny_pairs[180]
+    assert sanity.swapped_partner(tiny, pair, pair.b, threshold=THRESHOLD) == pytest.approx(1)
+    assert sanity.swapped_partner(tiny, pair, other.b, threshold=THRESHOLD) < 0.999
+
+
+def test_identical_images_on_the_default_model(model, pairs):
+    assert sanity.identical_images(model, pairs[0].a) < 1e-3
+
+
+def test_patches_hold_the_donor_and_nothing_else_changes(crops):
+    pair = xfv.Pair(*crops)
+    image, places = sanity.patched(pair, crops[1], patches=5, side=28, seed=3)
+    assert torch.equal(image[:, places], crops[1][:, places]) and torch.equal(image[:, ~places], crops[0][:, ~places])
+    assert 25 <= places.sum() <= 5 * 25  # 28 pixels of 112 are 5 of 20
+    again = sanity.patched(pair, crops[1], patches=5, side=28, seed=3)
+    assert torch.equal(again[0], image) and not torch.equal(sanity.patched(pair, crops[1], patches=5, side=28, seed=4)[1], places)
+
+
+def test_an_order_that_knows_the_places_puts_everything_right_first(tiny, tiny_pairs, monkeypatch):
+    """An oracle ranks the pixels of the patches first: perfect localisation, and no error is left when they are all back."""
+
+    def oracle(model, image, reference, *, threshold):
+        original = next(one for one in tiny_pairs.images.values() if (one == image).all(dim=0).float().mean() > 0.3)
+        changed = (image != original).any(dim=0).float()
+        return changed if float(model.embed(image[None])[0] @ model.embed(reference[None])[0]) >= threshold else -changed
+
+    monkeypatch.setitem(xfv.METHODS, "oracle", oracle)
+    table = sanity.patch_test(tiny, tiny_pairs[::6], ["oracle", "gradient"], threshold=THRESHOLD, patches=12)
+    assert len(table) == 32 * 3
+    by = {method: rows for method, rows in table.groupby("method")}
+    assert (by["oracle"].localisation == 1).all() and by["random"].localisation.mean() == pytest.approx(0.5, abs=0.02)
+    clean = xfv.scores(tiny, tiny_pairs[::6])
+    assert np.allclose([scores[-1] for scores in by["oracle"].scores], clean, atol=1e-6)
+    start = np.array([scores[0] for scores in by["oracle"].scores])
+    assert ((start >= THRESHOLD) == by["oracle"].accepted).all()
+    assert (by["oracle"].donor[~by["oracle"].same] == by["oracle"].name_b[~by["oracle"].same]).all()
+    genuine = by["oracle"][by["oracle"].same]
+    assert (genuine.donor.str[:2] != genuine.name_a.str[:2]).all()
+
+
+def test_rates_are_shares_of_wrong_decisions(tiny, tiny_pairs):
+    table = sanity.patch_test(tiny, tiny_pairs[::6], ["gradient"], threshold=THRESHOLD)
+    rates = sanity.patch_rates(table)
+    assert len(rates) == 2 * 2 * 20
+    rows = table[(table.method == "gradient") & ~table.same]
+    at = rates[(rates.method == "gradient") & (rates.rate == "FMR") & (rates.fraction == 0.5)].iloc[0]
+    assert at.value == pytest.approx(np.mean([scores[10] >= THRESHOLD for scores in rows.scores]))
+    assert at.low <= at.value <= at.high
+
+
+def test_a_donor_of_another_person_is_needed(tiny, tiny_pairs):
+    with pytest.raises(ValueError, match="another person"):
+        sanity.patch_test(tiny, tiny_pairs[[0, 1, 2]], ["gradient"], threshold=THRESHOLD)
