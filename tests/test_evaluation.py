@@ -5,6 +5,7 @@ from scipy.stats import mannwhitneyu
 
 import xfvlib as xfv
 from xfvlib import evaluation as ev
+from xfvlib.perturb import FILLS, filled
 
 rng = np.random.default_rng(0)
 LABELS = np.repeat([True, False], 200)
@@ -103,12 +104,12 @@ def test_kept_threshold_is_the_computed_one(pairs):
 RANKING = torch.rand(20, 20, generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize("fill", ev.FILLS)
+@pytest.mark.parametrize("fill", FILLS)
 def test_the_first_and_last_steps_are_exact(crops, fill):
     deleted = ev.progressively(crops[0], RANKING, "deletion", fill=fill)
     inserted = ev.progressively(crops[0], RANKING, "insertion", fill=fill)
     assert torch.equal(deleted[0], crops[0]) and torch.equal(inserted[-1], crops[0])
-    assert torch.equal(deleted[-1], ev.filled(crops[0], fill)) and torch.equal(inserted[0], deleted[-1])
+    assert torch.equal(deleted[-1], filled(crops[0], fill)) and torch.equal(inserted[0], deleted[-1])
 
 
 def test_the_highest_pixels_go_first_and_equal_ones_in_reading_order(crops):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from scipy.stats import bootstrap
 from sklearn.metrics import auc as area_under
 from sklearn.metrics import roc_curve
+
+from xfvlib.perturb import filled
 
 
 def embeddings(model, pairs, batch=32):
@@ -160,26 +161,11 @@ def mean_interval(values, *, draws=2000, seed=0):
     """
     values = np.asarray(values, float)
     if len(values) < 2 or np.isnan(values).any():
-        raise ValueError(f"{len(values)} rows, {int(np.isnan(values).sum())} of their values NaN; an interval needs two pairs or more, without NaN")
+        raise ValueError(
+            f"{len(values)} rows, {int(np.isnan(values).sum())} of their values NaN; an interval needs two pairs or more, without NaN"
+        )
     found = bootstrap((values,), np.mean, axis=0, n_resamples=draws, batch=50, method="percentile", rng=seed).confidence_interval
     return values.mean(axis=0), found.low, found.high
-
-
-FILLS = ("black", "mean", "blur", "noise")
-
-
-def filled(image, fill, seed=0):
-    """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or uniform "noise"."""
-    if fill == "black":
-        return torch.zeros_like(image)
-    if fill == "mean":
-        return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
-    if fill == "blur":
-        sigma = image.shape[-1] / 10
-        return torch.from_numpy(gaussian_filter(image.numpy(), (0, sigma, sigma)))
-    if fill == "noise":
-        return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed))
-    raise ValueError(f"fill is {fill!r}; it must be one of {', '.join(map(repr, FILLS))}")
 
 
 def progressively(image, ranking, kind, *, steps=10, fill="black"):
@@ -190,7 +176,7 @@ def progressively(image, ranking, kind, *, steps=10, fill="black"):
         ranking: ``(H, W)``; the highest pixels come first, equal ones in reading order.
         kind: "deletion", from the image to the fill, or "insertion", from the fill to the image.
         steps: 0, 1, …, steps of equal numbers of pixels; the first and the last are exact.
-        fill: one of ``FILLS``.
+        fill: one of :data:`xfvlib.perturb.FILLS`.
     """
     if kind not in ("deletion", "insertion"):
         raise ValueError(f"kind is {kind!r}; it must be 'deletion' or 'insertion'")
