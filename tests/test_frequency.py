@@ -4,6 +4,7 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import frequency as fq
+from xfvlib.deletion import deletion_area
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +197,7 @@ def test_areas_do_not_depend_on_the_number_of_bands_and_average_to_the_accuracy(
     falling = np.linspace(1, 0, 1001)[None]
     assert fq.band_areas(falling, [True], 0.5)[0] == pytest.approx(fq.band_areas(falling[:, ::50], [True], 0.5)[0], abs=2.6)
     scores, labels = np.random.default_rng(0).random((9, 11)), np.arange(9) < 5
-    _, area = xfv.evaluation.deletion_area(scores, labels, 0.5)
+    _, area = deletion_area(scores, labels, 0.5)
     assert fq.band_areas(scores, labels, 0.5).mean() == pytest.approx(area)
     assert fq.band_areas(falling, [True], 0.5, share=np.linspace(0, 1, 1001)[None] ** 2)[0] == pytest.approx(25, abs=0.1)
 

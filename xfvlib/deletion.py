@@ -17,22 +17,7 @@ from scipy.ndimage import gaussian_filter
 from xfvlib.evaluation import mean_interval
 from xfvlib.files import write_whole
 from xfvlib.methods import METHODS, decision_threshold
-
-FILLS = ("black", "mean", "blur", "noise")
-
-
-def filled(image, fill, seed=0):
-    """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or uniform "noise"."""
-    if fill == "black":
-        return torch.zeros_like(image)
-    if fill == "mean":
-        return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
-    if fill == "blur":
-        sigma = image.shape[-1] / 10
-        return torch.from_numpy(gaussian_filter(image.numpy(), (0, sigma, sigma)))
-    if fill == "noise":
-        return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed))
-    raise ValueError(f"fill is {fill!r}; it must be one of {', '.join(map(repr, FILLS))}")
+from xfvlib.perturb import FILLS, filled
 
 
 def progressively(image, ranking, kind, *, steps=10, fill="black"):

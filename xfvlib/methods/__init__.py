@@ -8,12 +8,26 @@ from dataclasses import dataclass
 
 import torch
 
+from xfvlib.methods.corrrise import corrrise
+from xfvlib.methods.fame import fame
 from xfvlib.methods.fggb import fggb
+from xfvlib.methods.grad_cam import grad_cam
 from xfvlib.methods.gradient import gradient, gradient_times_input
+from xfvlib.methods.integrated_gradients import integrated_gradients
+from xfvlib.methods.lime import lime
+from xfvlib.methods.minplus import minplus
+from xfvlib.methods.occlusion import occlusion
+from xfvlib.methods.smoothgrad import smoothgrad
+from xfvlib.methods.xface import xface
+from xfvlib.methods.xssab import xssab
 from xfvlib.pairs import Pair
 
-METHODS = {"fggb": fggb, "gradient": gradient, "gradient × input": gradient_times_input}
-GRADIENT_METHODS = ["fggb", "gradient", "gradient × input"]
+METHODS = {
+    "fggb": fggb, "gradient": gradient, "gradient × input": gradient_times_input, "xssab": xssab,
+    "integrated_gradients": integrated_gradients, "smoothgrad": smoothgrad, "grad_cam": grad_cam, "fame": fame,
+    "xface": xface, "corrrise": corrrise, "minplus": minplus, "lime": lime, "occlusion": occlusion,
+}  # fmt: skip
+GRADIENT_METHODS = ["fggb", "gradient", "gradient × input", "xssab", "integrated_gradients", "smoothgrad", "grad_cam", "fame"]
 
 
 @dataclass(frozen=True, eq=False)
