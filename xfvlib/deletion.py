@@ -12,7 +12,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from scipy.ndimage import gaussian_filter
 
 from xfvlib.evaluation import mean_interval
 from xfvlib.files import write_whole
