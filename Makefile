@@ -2,7 +2,7 @@
 # make test       unit tests, then nbval over the notebooks
 # make lab        open the notebooks in JupyterLab
 # make bench      speed and memory, as a table
-# make results    the kept tables of deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
+# make results    the kept tables of frequency, deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
 #                 make results LFW=folder WEIGHTS=mobilefacenet.pt
 # make notebooks  execute the notebooks in place, for committing
 # make clean      remove everything that was made, .venv included
@@ -18,7 +18,7 @@ workbook: $(READY)
 	$(BIN)/python notebooks/build.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks
 
 lab: $(READY)
@@ -28,6 +28,8 @@ bench: $(READY)
 	$(BIN)/python tests/bench.py
 
 results: $(READY)
+	$(BIN)/python data/make_frequency.py orl
+	$(if $(LFW),$(BIN)/python data/make_frequency.py lfw --root $(LFW) --weights $(WEIGHTS))
 	$(BIN)/python data/make_results.py orl
 	$(if $(LFW),$(BIN)/python data/make_results.py lfw --lfw $(LFW) --weights $(WEIGHTS))
 

@@ -177,14 +177,14 @@ def main():
         model = xfv.load_model(weights=given.weights)
         pairs = xfv.load_pairs("lfw", root=given.root, model=model)
         calibrate(model, pairs)
-        everything = some_of_each(pairs, 300)
+        everything = some_of_each(pairs, 150)
     where_from = {"model": model.name, "data": pairs.name, "threshold": model.threshold}
 
     def table(name, function, on=pairs, **settings):
         kept(f"{name}_{given.data}", where_from | settings, lambda: function(model, on, **settings))
 
     table("averages", averages, on=everything, width=2)
-    table("deletion", deletion, count=60, width=5)
+    table("deletion", deletion, count=60 if given.data == "orl" else 40, width=5)
     if given.data == "orl":
         table("morphs", morphs, share=0.5, photographs=3, width=5)
         table("resolution", resolution, count=60, factors=[1, 2, 4, 8, 16], width=5)

@@ -11,15 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 
 import numpy as np
 import PIL.Image
 import torch
+from scipy.stats import spearmanr
 
 import xfvlib as xfv
 from xfvlib import FaceModel
 from xfvlib import pairs as pairs_module
 from xfvlib.deletion import deletion_rows, deletion_table, settings_of
+from xfvlib.frequency import band_embeddings, frequency_influence, gradient_influence, split_bands
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.methods.fggb import fggb, fggb_from_kept
 from xfvlib.models.frozen import frozen
@@ -149,6 +152,7 @@ def reading_table(tmp_cache):
 PEAK = r"""
 import re, sys, torch, xfvlib as xfv
 from torch import nn
+from xfvlib.frequency import band_embeddings, frequency_influence, gradient_influence, split_bands
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
@@ -204,6 +208,32 @@ def bin_table():
         file.flush()
         took = seconds(lambda: xfv.load_pairs("lfw", bin=file.name, model=model))[0]
     print(f"\nOpening a .bin file of 6,000 pairs takes {took:.2f} s; no image is decoded.")
+
+
+def frequency_table(model, pairs):
+    """One-pixel rings against the forward passes they need, and the estimate from gradients against taking bands out."""
+    pair, rings = pairs[0], split_bands(pairs[0].a)
+    without = pair.a - rings  # the same images, made beforehand
+
+    def bare():
+        with torch.no_grad():
+            return torch.cat([model.embed(some) for some in without.split(32)])
+
+    groups = (1, 4, 16, 1000)
+    estimates = [partial(gradient_influence, model, pair, groups=count) for count in groups]
+    forward, ours, both, *times = seconds(bare, lambda: band_embeddings(model, pair.a), lambda: frequency_influence(model, pair), *estimates)
+    single = forward / len(rings)
+    print(f"\n### {len(rings)} bands, one-pixel rings, {model.name}\n")
+    print(f"One image: {ours:.2f} s, {ours / forward:.2f} times the bare forward passes ({forward:.2f} s).\n")
+    print("| influence on both images | s | in forward passes | Spearman with taking out, mean over 20 images |\n|---|---|---|---|")
+    print(f"| every band taken out | {both:.2f} | {both / single:.0f} | 1 |")
+    some = [pairs[i] for i in range(0, len(pairs), len(pairs) // 10)]
+    exact = [frequency_influence(model, one) for one in some]
+    for count, t in zip(groups, times):
+        found = [gradient_influence(model, one, groups=count) for one in some]
+        agreement = [spearmanr(x[1:], y[1:])[0] for f, e in zip(found, exact) for x, y in ((f.a, e.a), (f.b, e.b))]
+        name = f"{count} gradients an image" if count < len(rings) else "a gradient a band"
+        print(f"| {name} | {t:.2f} | {t / single:.0f} | {statistics.mean(agreement):.2f} |")
 
 
 def sweep_table(model, pairs, count=48):
@@ -303,6 +333,7 @@ def main():
     iresnet = FaceModel(frozen(copy.deepcopy(network)), name="IResNet-50, random weights (timing only)")
     gradients_table(iresnet, network, torch.rand(3, 112, 112), channels=48, runs=5)
     reuse_table(model, pairs[0])
+    frequency_table(model, pairs)
     reading_table(xfv.files.cache_folder())
     bin_table()
     memory_table()

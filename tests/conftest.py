@@ -1,4 +1,5 @@
 import itertools
+import os
 
 import pandas as pd
 import pytest
@@ -6,6 +7,9 @@ import torch
 from torch import nn
 
 import xfvlib as xfv
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side: one core each
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

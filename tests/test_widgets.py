@@ -4,6 +4,7 @@ from datetime import datetime
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 import xfvlib as xfv
 from xfvlib import widgets
@@ -98,3 +99,18 @@ def test_photographs_that_cannot_be_used_are_answered_in_words(model):
 def test_a_model_without_threshold_is_refused(tiny, pairs):
     with pytest.raises(ValueError, match="calibrate"):
         widgets.pair_picker(xfv.FaceModel(tiny.network, size=20), pairs)
+
+
+def test_cutoff_slider_redraws_image_spectrum_and_score(model, pairs):
+    box = widgets.cutoff_slider(model, pairs[0])
+    before, said = box.figure.value, box.status.value
+    box.cutoff.value = 3
+    assert box.figure.value != before and "up to 3 cycles" in box.status.value and "rejected" in box.status.value
+    box.kept.value = "beyond"
+    assert "beyond 3 cycles" in box.status.value
+    box.kept.value, box.cutoff.value = "up to", box.cutoff.max
+    with torch.no_grad():
+        score = float(model.embed(pairs[0].a[None])[0] @ model.embed(pairs[0].b[None])[0])
+    assert f"cosine {score:.4f}, accepted" in box.status.value
+    box.kept.value, box.cutoff.value = "up to", 10
+    assert (box.figure.value, box.status.value) == (before, said)

@@ -243,22 +243,77 @@ def show_roc(curves, labels):
     show(figure, "ROC curves: " + "; ".join(described))
 
 
-def show_curves(x, curves, *, xlabel, ylabel):
-    """Lines over a common axis, each named at its end in a legend.
+def show_curves(x, curves, *, xlabel, ylabel, logx=False, logy=False, line=None):
+    """Lines over an axis, each named in a legend.
 
     Args:
         x: ``(P,)``.
-        curves: ``{name: (P,)}``.
+        curves: ``{name: (P,)}``, or ``{name: (mean, low, high)}``, three of ``(P,)``, for a line in its interval.
         xlabel, ylabel: with units.
+        logx, logy: logarithmic axes.
+        line: a horizontal line, ``(value, name)``.
     """
-    figure = Figure(figsize=(5.6, 3.1))
+    figure = Figure(figsize=(5.8, 3.2))
     ax = figure.subplots()
+    ends = []
     for (name, y), colour in zip(curves.items(), sns.color_palette("colorblind")):
+        y, *interval = y if isinstance(y, tuple) else (y,)
         ax.plot(x, y, marker="o", ms=3, color=colour, label=name)
+        if interval:
+            ax.fill_between(x, *interval, color=colour, alpha=0.2, lw=0)
+        ends.append(f"{name} from {float(y[0]):.3g} to {float(y[-1]):.3g}")
+    if line is not None:
+        ax.axhline(line[0], color="0.2", ls="--", lw=1, label=line[1])
+        ends.append(f"{line[1]} at {line[0]:.3g}")
+    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+    ax.legend(frameon=False, fontsize=9)
+    show(figure, f"{ylabel} against {xlabel}: {'; '.join(ends)}")
+
+
+def show_chart(values, rows, columns, *, label, xlabel="", ylabel="", signed=True):
+    """A table of numbers as colours, each number written in its field.
+
+    Args:
+        values: ``(R, C)``.
+        rows, columns: names.
+        label: of the colour bar, with its unit.
+        signed: diverging palette centred on 0; False for magnitudes ≥ 0.
+    """
+    values = np.asarray(values)
+    figure = Figure(figsize=(1.6 + 0.62 * len(columns), 1.1 + 0.36 * len(rows)))
+    limit = float(np.abs(values).max()) or 1.0
+    ax = figure.subplots()
+    sns.heatmap(values, ax=ax, cmap=SIGNED if signed else MAGNITUDE, vmin=-limit if signed else 0, vmax=limit, annot=True, fmt=".3f",
+                annot_kws={"size": 8}, xticklabels=columns, yticklabels=rows, cbar_kws={"label": label})  # fmt: skip
+    ax.tick_params(axis="y", rotation=0)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(frameon=False)
-    ends = "; ".join(f"{name} from {float(y[0]):.3g} to {float(y[-1]):.3g}" for name, y in curves.items())
-    show(figure, f"{ylabel} against {xlabel}: {ends}")
+    top = np.unravel_index(np.abs(values).argmax(), values.shape)
+    show(figure, f"{label} by {ylabel} and {xlabel}: largest {values[top]:.3f} at {rows[top[0]]}, {columns[top[1]]}")
+
+
+def draw_cutoff(pair, filtered, chosen, score, threshold):
+    """Figure of a pair whose probe has lost frequencies: what is left of it, its spectrum, the reference, and the decision.
+
+    Args:
+        pair: the untouched Pair.
+        filtered: ``(3, H, W)``, the probe with the chosen frequencies only; drawn from its own lowest to its own highest value.
+        chosen: bool ``(H, W)`` in the order of ``torch.fft.fft2``.
+        score, threshold: cosine of ``filtered`` and the reference, and the decision's threshold.
+    """
+    figure = Figure(figsize=(8.2, 3.3))
+    grid = figure.subplot_mosaic([["probe", "left", "spectrum", "reference"], ["line"] * 4], height_ratios=[1, 0.2])
+    picture(grid["probe"], pair.a, f"probe {pair.name_a}")
+    span = filtered.max() - filtered.min()
+    picture(grid["left"], (filtered - filtered.min()) / (span if span > 1e-6 else 1), "what is left of it")
+    power = torch.log10(1 + torch.fft.fft2(pair.a).abs().mean(dim=0))
+    grid["spectrum"].imshow(torch.fft.fftshift(torch.where(chosen, power, 0)), cmap=MAGNITUDE, vmin=0, vmax=float(power.max()))
+    grid["spectrum"].set_title("its spectrum, DC in the middle")
+    grid["spectrum"].set_axis_off()
+    picture(grid["reference"], pair.b, f"reference {pair.name_b}")
+    decision_line(grid["line"], score, threshold)
+    decision = "accepted" if score >= threshold else "rejected"
+    figure.suptitle(f"{decision} ({truth(pair)}): cosine {score:.4f}, threshold {threshold:.4f}", fontsize=11)
+    return figure
 
 
 def show_frequency_influence(influence):

@@ -6,14 +6,16 @@ from functools import lru_cache
 
 import ipywidgets as w
 import numpy as np
+import torch
 
 from xfvlib.alignment import align, decode
 from xfvlib.evaluation import embeddings
-from xfvlib.gradients import channel_gradients
+from xfvlib.frequency import band_numbers, keep
+from xfvlib.gradients import channel_gradients, cosine_to
 from xfvlib.methods import Explanation, decision_threshold, explain
 from xfvlib.methods.fggb import fggb_from_kept
 from xfvlib.pairs import Pair, person
-from xfvlib.plots import draw_pair, to_png
+from xfvlib.plots import draw_cutoff, draw_pair, to_png
 
 EVERYBODY = "everybody"
 
@@ -119,6 +121,47 @@ def pair_picker(model, pairs):
     list_people()
     box = w.VBox([group, somebody, pair, threshold, figure, status])
     box.group, box.person, box.pair, box.threshold, box.figure, box.status = group, somebody, pair, threshold, figure, status
+    return box
+
+
+def cutoff_slider(model, pair):
+    """Move a cut-off through the probe's frequencies; image, spectrum and decision are redrawn.
+
+    Args:
+        model: a FaceModel with a threshold.
+        pair: a Pair in the model's size.
+
+    Returns:
+        A VBox with the controls ``kept`` ("up to" | "beyond" the cut-off; DC always stays) and ``cutoff`` in cycles, the ``figure`` and
+        a ``status`` line as attributes.
+
+    Raises:
+        ValueError: the model has no threshold.
+    """
+    threshold, numbers = decision_threshold(model), band_numbers(pair.a.shape[-2:])
+    cosine = cosine_to(model, pair.b)
+    kept = w.Dropdown(description="Keep", options=[("frequencies up to the cut-off", "up to"), ("frequencies beyond it", "beyond")])
+    cutoff = w.IntSlider(10, min=0, max=int(numbers.max()), description="Cut-off", continuous_update=False, layout=w.Layout(width="34em"))
+    figure = w.Image(format="png", layout=w.Layout(width="820px", height="330px"))
+    status = w.HTML()
+
+    def redraw(_=None):
+        try:
+            inside = numbers <= cutoff.value
+            chosen = inside if kept.value == "up to" else ~inside | (numbers == 0)
+            filtered = keep(pair.a, chosen)
+            with torch.no_grad():
+                score = float(cosine(filtered[None])[0])
+            figure.value = to_png(draw_cutoff(pair, filtered, chosen, score, threshold))
+            status.value = f"{kept.value} {cutoff.value} cycles: cosine {score:.4f}, {'accepted' if score >= threshold else 'rejected'}"
+        except Exception as error:  # an exception in a callback would vanish unseen
+            status.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
+
+    for control in (kept, cutoff):
+        control.observe(redraw, "value")
+    redraw()
+    box = w.VBox([kept, cutoff, figure, status])
+    box.kept, box.cutoff, box.figure, box.status = kept, cutoff, figure, status
     return box
 
 
