@@ -40,6 +40,10 @@ def some_of_each(pairs, count):
     return pairs[sorted(np.concatenate([rng.choice(np.flatnonzero(pairs.labels == kind), count, replace=False) for kind in (True, False)]))]
 
 
+def genuine(pairs):
+    return pairs[pairs.labels]
+
+
 def mistakes_and_more(model, pairs, impostors):
     """PairSet of all genuine pairs, all false accepts and ``impostors`` other impostor pairs, drawn."""
     accepted = scores(model, pairs) >= model.threshold
@@ -55,7 +59,7 @@ def averages(model, pairs, width):
 def control(model, pairs, count, width, draws):
     """Influence of every band beside that of random frequencies of its energy, genuine pairs."""
     rows = []
-    for number, pair in enumerate(some_of_each(pairs, count)[:count]):
+    for number, pair in enumerate(genuine(some_of_each(pairs, count))):
         found = fq.frequency_influence(model, pair, width=width, control=draws, seed=SEED + number)
         for side, values, drawn in (("probe", found.a, found.control_a), ("reference", found.b, found.control_b)):
             columns = {
