@@ -221,7 +221,9 @@ def frequency_table(model, pairs):
 
     groups = (1, 4, 16, 1000)
     estimates = [partial(gradient_influence, model, pair, groups=count) for count in groups]
-    forward, ours, both, *times = seconds(bare, lambda: band_embeddings(model, pair.a), lambda: frequency_influence(model, pair), *estimates)
+    forward, ours, both, *times = seconds(
+        bare, lambda: band_embeddings(model, pair.a), lambda: frequency_influence(model, pair), *estimates
+    )
     single = forward / len(rings)
     print(f"\n### {len(rings)} bands, one-pixel rings, {model.name}\n")
     print(f"One image: {ours:.2f} s, {ours / forward:.2f} times the bare forward passes ({forward:.2f} s).\n")

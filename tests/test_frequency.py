@@ -92,6 +92,9 @@ def test_wrong_images_are_refused_in_words(face, tiny, crops):
         fq.split_bands(torch.fft.fft2(face))
     with pytest.raises(ValueError, match="NaN"):
         fq.mask_bands(face * float("nan"), [1])
+    for use in (lambda image: fq.reduced(image, 2), lambda image: fq.morph(face, image)):
+        with pytest.raises(ValueError, match="NaN"):
+            use(face * float("nan"))
     with pytest.raises(ValueError, match="does not fit"):
         fq.keep(face, torch.ones(112, 112, dtype=bool))
     with pytest.raises(ValueError, match="'both'"):

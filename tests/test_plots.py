@@ -36,7 +36,9 @@ def every_figure(explanations, tiny):
         "frequency": lambda: plots.show_frequency_influence(frequency_influence(tiny, e.pair, width=2)),
         "scores": lambda: plots.show_scores(scores, labels, 0.5),
         "roc": lambda: plots.show_roc({"model": scores}, labels),
-        "curves": lambda: plots.show_curves([1, 2], {"a": [0.5, 0.2], "b": ([1, 2], [0, 1], [2, 3])}, xlabel="x", ylabel="y", line=(1, "t")),
+        "curves": lambda: plots.show_curves(
+            [1, 2], {"a": [0.5, 0.2], "b": ([1, 2], [0, 1], [2, 3])}, xlabel="x", ylabel="y", line=(1, "t")
+        ),
         "chart": lambda: plots.show_chart([[0.5, -0.25]], ["r"], ["c", "d"], label="lost"),
     }
 

@@ -56,9 +56,14 @@ def band_numbers(size, *, width=1.0, edges=None, shape="ring"):
 
 def spectrum(image):
     """2-D DFT of each colour of an image ``(3, H, W)``, complex; ValueError for complex or not finite images."""
+    check_real(image)
+    return torch.fft.fft2(image)
+
+
+def check_real(image):
+    """Raise a ValueError for a complex image, or one that holds NaN or infinite values."""
     if image.is_complex() or not bool(torch.isfinite(image).all()):
         raise ValueError("the image is complex or holds NaN or infinite values; real, finite pixels are needed")
-    return torch.fft.fft2(image)
 
 
 def keep(image, chosen):
@@ -428,8 +433,9 @@ def band_areas(scores, labels, threshold, share=None):
 def reduced(image, factor):
     """An image ``(3, H, W)`` as a smaller one enlarged again: 1/factor of its size and back, antialiased, bicubic; in [0, 1].
 
-    Raises ValueError for a factor below 1, or one that leaves less than four pixels.
+    Raises ValueError for a factor below 1, or one that leaves less than four pixels, and for complex or not finite images.
     """
+    check_real(image)
     size = [round(n / factor) for n in image.shape[-2:]] if factor >= 1 else [0]
     if min(size) < 4:
         raise ValueError(f"factor is {factor}; it must be at least 1 and leave 4 pixels or more of {tuple(image.shape[-2:])}")
@@ -478,5 +484,6 @@ def morph(image_a, image_b, share=0.5):
 
 def shape(image):
     """The 68 landmarks of a crop ``(3, H, W)``, held inside it: ``(68, 2)``; ValueError when no face is found."""
+    check_real(image)
     pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     return find_shape(pixels).clip(1, np.array(image.shape[:0:-1]) - 2)
