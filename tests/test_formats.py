@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import xfvlib as xfv
-from xfvlib import deletion, evaluation, frequency, plots
 from xfvlib import pairs as pairs_module
 from xfvlib.binfile import read_bin
 from xfvlib.pairs import orl_photo_path
@@ -269,34 +268,3 @@ def test_real_mobilefacenet_and_its_onnx_twin_agree():
     pair = xfv.load_pairs("orl", model=model)[0]
     images = torch.stack([pair.a, pair.b])
     assert torch.allclose(model(images), twin(images), atol=1e-4)
-
-
-@real
-def test_real_models_on_real_lfw():
-    model = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
-    for candidate, least in ((model, 0.985), (xfv.load_model(), 0.98)):
-        pairs = xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=candidate)
-        assert len(pairs) == 1200
-        accuracies, _ = evaluation.cross_validated_accuracy(xfv.scores(candidate, pairs), pairs.labels, pairs.folds)
-        assert accuracies.mean() >= least
-
-
-@real
-def test_explanations_run_on_the_real_mobilefacenet_unchanged(monkeypatch):
-    model = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
-    model.threshold = 0.3
-    pairs = xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=model)
-    genuine = pairs[pairs.labels][::120]
-    maps = [xfv.METHODS["fggb"](model, pair.a, pair.b, threshold=model.threshold) for pair in genuine]
-    random = torch.rand(112, 112, generator=torch.Generator().manual_seed(0))
-    areas = {}
-    for name, rankings in (("fggb", maps), ("random", [random] * len(maps))):
-        for kind in ("deletion", "insertion"):
-            scores = [deletion.deletion_scores(model, pair, m, kind=kind, fill="mean") for pair, m in zip(genuine, rankings)]
-            areas[name, kind] = deletion.deletion_area(scores, genuine.labels, model.threshold)[1]
-    assert areas["fggb", "deletion"] < areas["random", "deletion"] and areas["fggb", "insertion"] > areas["random", "insertion"]
-    influence = frequency.frequency_influence(model, genuine[0])
-    assert len(influence.a) == 57 and influence.a[1:16].abs().sum() > influence.a[40:].abs().sum()
-    monkeypatch.setattr(plots, "display", lambda picture: None)
-    plots.show_frequency_influence(influence)
-    plots.show_maps(maps, genuine.table.name_a)
