@@ -244,6 +244,8 @@ def test_wrong_orders_kinds_and_groups_are_refused_in_words(tiny, crops):
         fq.progressive_bands(crops[0], [1, 1], "deletion", width=2.5)
     with pytest.raises(ValueError, match="'deletion'"):
         fq.progressive_bands(crops[0], [1, 2, 3, 4, 5], "removal", width=2.5)
+    with pytest.raises(ValueError, match="region 'eyes'"):
+        fq.local_influence(tiny, *crops, {"eyes": torch.ones(9, 9)})
     with pytest.raises(ValueError, match="groups=0"):
         fq.gradient_influence(tiny, xfv.Pair(*crops), groups=0)
 
@@ -253,6 +255,10 @@ def test_face_regions_cover_every_pixel_once_and_hold_the_landmarks(kind, size):
     model = xfv.FaceModel(torch.nn.Flatten(), size=size, alignment=kind)
     regions = xfv.alignment.face_regions(model)
     assert torch.allclose(sum(regions.values()), torch.ones(size, size), atol=1e-5)
-    if kind == "arcface":
-        at = dict(zip(("eyes", "eyes", "nose", "mouth", "mouth"), xfv.alignment.TEMPLATE.round().astype(int)))
-        assert all(regions[name][y, x] > 0.5 for name, (x, y) in at.items())
+    faces = xfv.load_pairs("orl", model=model)
+    photos = [(faces.image(name).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for name in faces.names[::40]]
+    landmarks = np.mean([xfv.alignment.find_landmarks(photo)[5:] for photo in photos], axis=0)
+    for name, (x, y) in zip(("eyes", "eyes", "nose", "mouth", "mouth"), landmarks.round().astype(int)):
+        assert regions[name][y, x] > 0.5
+    rows = [landmarks[:2, 1].mean(), landmarks[2, 1], landmarks[3:, 1].mean(), landmarks[1, 0] - landmarks[0, 0]]
+    assert np.allclose(np.array(rows) / size, xfv.alignment.FEATURES[kind], atol=0.04)

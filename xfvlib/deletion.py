@@ -16,7 +16,7 @@ import torch
 from xfvlib.evaluation import mean_interval
 from xfvlib.files import write_whole
 from xfvlib.methods import METHODS, decision_threshold
-from xfvlib.perturb import FILLS, filled
+from xfvlib.perturb import FILLS, check_count, check_known, filled
 
 
 def progressively(image, ranking, kind, *, steps=10, fill="black"):
@@ -29,8 +29,7 @@ def progressively(image, ranking, kind, *, steps=10, fill="black"):
         steps: 0, 1, …, steps of equal numbers of pixels; the first and the last are exact.
         fill: one of ``FILLS``.
     """
-    if kind not in ("deletion", "insertion"):
-        raise ValueError(f"kind is {kind!r}; it must be 'deletion' or 'insertion'")
+    check_known("kind", kind, ("deletion", "insertion"))
     if ranking.shape != image.shape[-2:]:
         raise ValueError(f"a map of {tuple(ranking.shape)} does not fit an image of {tuple(image.shape[-2:])}")
     if ranking.isnan().any():
@@ -152,10 +151,8 @@ def setting(metric, *, ranking="matching", pairs="all", masked="probe", fill="bl
         raise ValueError(f"no metric is called {metric!r}; known metrics: 'deletion', 'insertion', 'scores'")
     given = {"metric": metric, "ranking": ranking, "pairs": pairs, "masked": masked, "fill": fill, "steps": steps}
     for key, known in CHOICES.items():
-        if given[key] not in known:
-            raise ValueError(f"{key} is {given[key]!r}; it must be one of {', '.join(repr(value) for value in known)}")
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is {steps!r}; a curve needs a whole number of at least 1")
+        check_known(key, given[key], known)
+    check_count("steps", steps)
     return given
 
 

@@ -14,6 +14,7 @@ from xfvlib.evaluation import embeddings, mean_interval
 from xfvlib.gradients import check_differentiable, cosine_to, input_gradients
 from xfvlib.methods import decision_threshold
 from xfvlib.pairs import Pair
+from xfvlib.perturb import check_known, embedded
 
 
 def band_numbers(size, *, width=1.0, edges=None, shape="ring"):
@@ -37,8 +38,7 @@ def band_numbers(size, *, width=1.0, edges=None, shape="ring"):
     """
     limit = min(size) / 2
     y, x = (torch.fft.fftfreq(n, 1 / n).abs() for n in size)
-    if shape not in ("ring", "square"):
-        raise ValueError(f"shape is {shape!r}; it must be 'ring' or 'square'")
+    check_known("shape", shape, ("ring", "square"))
     r = torch.hypot(y[:, None], x[None]) if shape == "ring" else torch.maximum(y[:, None], x[None])
     if edges is not None:
         edges = torch.as_tensor(edges, dtype=torch.float32)
@@ -67,7 +67,7 @@ def check_real(image):
 
 
 def keep(image, chosen):
-    """The part of an image ``(3, H, W)`` in the frequencies where ``chosen``, bool ``(…, H, W)``, is True: ``(…, 3, H, W)``, not clipped."""
+    """An image ``(3, H, W)`` seen through a mask of its frequencies, ``(…, H, W)``, bool or in [0, 1]: ``(…, 3, H, W)``, not clipped."""
     if chosen.shape[-2:] != image.shape[-2:]:
         raise ValueError(f"a mask of {tuple(chosen.shape[-2:])} frequencies does not fit an image of {tuple(image.shape[-2:])}")
     return torch.fft.ifft2(spectrum(image) * chosen[..., None, :, :]).real
@@ -75,8 +75,13 @@ def keep(image, chosen):
 
 def split_bands(image, **bands):
     """All bands of an image ``(3, H, W)``: ``(B, 3, H, W)``, band 0 its mean; they add up to the image. Options: :func:`band_numbers`."""
+    return keep(image, band_masks(image, **bands))
+
+
+def band_masks(image, **bands):
+    """Where each band lies in the spectrum of an image ``(3, H, W)``: bool ``(B, H, W)``. Options: :func:`band_numbers`."""
     numbers = band_numbers(image.shape[-2:], **bands)
-    return torch.stack([keep(image, numbers == k) for k in range(int(numbers.max()) + 1)])
+    return numbers == torch.arange(int(numbers.max()) + 1)[:, None, None]
 
 
 def mask_bands(image, removed, **bands):
@@ -97,14 +102,12 @@ def band_embeddings(model, image, *, batch=32, **bands):
 
     Options: ``batch`` images in a forward pass, and those of :func:`band_numbers`.
     """
-    numbers = band_numbers(image.shape[-2:], **bands)
-    return embedded_through(model, image, torch.stack([numbers != k for k in range(int(numbers.max()) + 1)]), batch)
+    return masked_embeddings(model, image, ~band_masks(image, **bands), batch)
 
 
-def embedded_through(model, image, masks, batch):
-    """Embeddings ``(M, N)`` of an image seen through masks ``(M, H, W)`` of its frequencies."""
-    with torch.no_grad():
-        return torch.cat([model.embed(keep(image, some)).cpu() for some in masks.split(batch)])
+def masked_embeddings(model, image, masks, batch=32):
+    """Unit-length embeddings ``(M, N)`` of an image ``(3, H, W)`` seen through masks ``(M, H, W)`` of its frequencies."""
+    return embedded(model, lambda some: keep(image, masks[some]), len(masks), batch=batch)
 
 
 def energy_matched_masks(image, energy, generator):
@@ -179,10 +182,9 @@ def frequency_influence(model, pair, *, masked="one", control=0, seed=0, batch=3
     Example:
         >>> f = frequency_influence(model, pairs[0], width=5, control=20)  # doctest: +SKIP
         >>> f.a.shape, f.control_a.shape  # doctest: +SKIP
-        (torch.Size([16]), torch.Size([20, 16]))
+        (torch.Size([17]), torch.Size([20, 17]))
     """
-    if masked not in ("one", "both"):
-        raise ValueError(f"masked is {masked!r}; it must be 'one' or 'both'")
+    check_known("masked", masked, ("one", "both"))
     numbers = band_numbers(pair.a.shape[-2:], **bands)
     energy_a, energy_b = band_energy(pair.a, **bands), band_energy(pair.b, **bands)
     with torch.no_grad():
@@ -200,7 +202,7 @@ def frequency_influence(model, pair, *, masked="one", control=0, seed=0, batch=3
         sides = (
             (image, energy, torch.Generator().manual_seed(seed + number)) for image, energy in ((pair.a, energy_a), (pair.b, energy_b))
         )
-        draws.append(torch.stack(lost(*(embedded_through(model, side[0], energy_matched_masks(*side), batch) for side in sides))))
+        draws.append(torch.stack(lost(*(masked_embeddings(model, side[0], energy_matched_masks(*side), batch) for side in sides))))
     control_a = control_b = None
     if draws:
         control_a, control_b = torch.stack(draws, dim=1).index_fill(2, torch.tensor([0]), float("nan"))
@@ -268,15 +270,20 @@ def local_influence(model, image, reference, regions, *, batch=32, **bands):
 
     Returns:
         ``(R, B)``, directed, in the order of ``regions``.
+
+    Raises:
+        ValueError: see :func:`band_numbers`; a region of another size than the image.
     """
-    cosine = cosine_to(model, reference)
-    parts = split_bands(image, **bands)
-    rows = []
+    for name, weights in regions.items():
+        if weights.shape != image.shape[-2:]:
+            raise ValueError(f"region {name!r} of {tuple(weights.shape)} does not fit an image of {tuple(image.shape[-2:])}")
     with torch.no_grad():
-        score = cosine(image[None])
-        for weights in regions.values():
-            rows.append(torch.cat([score - cosine(image - weights * some) for some in parts.split(batch)]))
-    return torch.stack(rows).cpu()
+        whole, partner = model.embed(torch.stack([image, reference])).cpu()
+    parts, rows = split_bands(image, **bands), []
+    for weights in regions.values():
+        without = embedded(model, lambda some, weights=weights: image - weights * parts[some], len(parts), batch=batch)
+        rows.append(whole @ partner - without @ partner)
+    return torch.stack(rows)
 
 
 OUTCOMES = {(True, True): "true accept", (True, False): "false reject", (False, True): "false accept", (False, False): "true reject"}
@@ -314,12 +321,11 @@ def influence_table(model, pairs, *, batch=32, **bands):
     return pd.concat(blocks, ignore_index=True).astype({"side": "category", "outcome": "category", "band": "int16", "influence": "float32"})
 
 
-def average_influence(table, draws=1000):
+def average_influence(table):
     """Mean influence of every band with its 95 % bootstrap interval over pairs, by outcome.
 
     Args:
         table: as from :func:`influence_table`; both sides of a pair are averaged.
-        draws: of the bootstrap.
 
     Returns:
         pandas table with columns ``outcome, band, mean, low, high, energy, pairs``; outcomes of fewer than two pairs are left out.
@@ -328,7 +334,7 @@ def average_influence(table, draws=1000):
     for outcome, some in table.groupby("outcome", observed=True):
         wide = some.groupby(["pair", "band"]).influence.mean().unstack()
         if len(wide) >= 2:
-            mean, low, high = mean_interval(wide, draws=draws)
+            mean, low, high = mean_interval(wide, draws=1000)
             energy = some.groupby("band").energy.mean()
             columns = {"band": wide.columns, "mean": mean, "low": low, "high": high, "energy": energy, "pairs": len(wide)}
             rows.append(pd.DataFrame({"outcome": outcome} | columns))
@@ -349,8 +355,7 @@ def order_bands(influence, by, seed=0):
     Returns:
         list of the bands 1 … B − 1; DC, the mean brightness, has no place in it and always stays.
     """
-    if by not in BAND_ORDERS:
-        raise ValueError(f"by is {by!r}; it must be one of {', '.join(map(repr, BAND_ORDERS))}")
+    check_known("by", by, BAND_ORDERS)
     influence = torch.as_tensor(influence)[1:]
     if by in ("influence", "reverse"):
         order = torch.argsort(influence, descending=True, stable=True)
@@ -370,8 +375,7 @@ def progressive_bands(image, order, kind, **bands):
         kind: "deletion", from the image to its mean colour (DC), or "insertion", from there to the image.
         bands: as for :func:`band_numbers`.
     """
-    if kind not in ("deletion", "insertion"):
-        raise ValueError(f"kind is {kind!r}; it must be 'deletion' or 'insertion'")
+    check_known("kind", kind, ("deletion", "insertion"))
     numbers = band_numbers(image.shape[-2:], **bands)
     if sorted(order) != list(range(1, int(numbers.max()) + 1)):
         raise ValueError(f"the order must name each of the bands 1 … {int(numbers.max())} once; given: {list(order)}")
@@ -398,8 +402,8 @@ def band_deletion_scores(model, pair, order_a, order_b=None, *, kind="deletion",
     """
 
     def run(image, order):
-        with torch.no_grad():
-            rows = torch.cat([model.embed(some).cpu() for some in progressive_bands(image, order, kind, **bands).split(batch)])
+        images = progressive_bands(image, order, kind, **bands)
+        rows = embedded(model, lambda some: images[some], len(images), batch=batch)
         energy = band_energy(image, **bands)[order].double()
         return rows, torch.cat([torch.zeros(1), energy.cumsum(dim=0) / energy.sum()])
 

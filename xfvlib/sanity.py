@@ -11,6 +11,7 @@ from xfvlib.deletion import first_pixels, random_order
 from xfvlib.evaluation import auc, mean_interval
 from xfvlib.methods import METHODS, decision_threshold, explain
 from xfvlib.pairs import person
+from xfvlib.perturb import scaled
 
 
 def map_similarity(one, other):
@@ -90,7 +91,7 @@ def patched(pair, donor, *, patches=27, side=16, seed=0):
         ``(image, places)``: ``(3, H, W)`` and bool ``(H, W)``.
     """
     height, width = pair.a.shape[-2:]
-    side = max(1, round(side * height / 112))
+    side = scaled(side, pair.a)
     rng = np.random.default_rng(seed)
     places = torch.zeros(height, width, dtype=torch.bool)
     for y, x in zip(rng.integers(0, height - side + 1, patches), rng.integers(0, width - side + 1, patches)):
