@@ -29,7 +29,7 @@ bench: $(READY)
 
 results: $(READY)
 	$(BIN)/python data/make_frequency.py orl
-	$(if $(LFW),$(BIN)/python data/make_frequency.py lfw --root $(LFW) --weights $(WEIGHTS))
+	$(if $(LFW),$(BIN)/python data/make_frequency.py lfw --lfw $(LFW) --weights $(WEIGHTS))
 	$(BIN)/python data/make_results.py orl
 	$(if $(LFW),$(BIN)/python data/make_results.py lfw --lfw $(LFW) --weights $(WEIGHTS))
 

@@ -1,7 +1,7 @@
 """Averages for the frequency notebooks: Parquet files in ``results/``, each with the settings that made it.
 
     python data/make_frequency.py orl
-    python data/make_frequency.py lfw --root LFW --weights MOBILEFACENET.pt
+    python data/make_frequency.py lfw --lfw LFW --weights MOBILEFACENET.pt
 
 A file that exists is kept: delete it to have it computed again. About 20 minutes for "orl", 10 for "lfw" on 2 cores.
 """
@@ -34,16 +34,6 @@ def kept(name, settings, compute):
     print(f"{path.name}: {len(table)} rows, {table.attrs['seconds']} s", flush=True)
 
 
-def some_of_each(pairs, count):
-    """PairSet of ``count`` genuine and ``count`` impostor pairs, drawn."""
-    rng = np.random.default_rng(SEED)
-    return pairs[sorted(np.concatenate([rng.choice(np.flatnonzero(pairs.labels == kind), count, replace=False) for kind in (True, False)]))]
-
-
-def genuine(pairs):
-    return pairs[pairs.labels]
-
-
 def mistakes_and_more(model, pairs, impostors):
     """PairSet of all genuine pairs, all false accepts and ``impostors`` other impostor pairs, drawn."""
     accepted = scores(model, pairs) >= model.threshold
@@ -58,8 +48,8 @@ def averages(model, pairs, width):
 
 def control(model, pairs, count, width, draws):
     """Influence of every band beside that of random frequencies of its energy, genuine pairs."""
-    rows = []
-    for number, pair in enumerate(genuine(some_of_each(pairs, count))):
+    chosen, rows = pairs.draw(count, SEED), []
+    for number, pair in enumerate(chosen[chosen.labels]):
         found = fq.frequency_influence(model, pair, width=width, control=draws, seed=SEED + number)
         for side, values, drawn in (("probe", found.a, found.control_a), ("reference", found.b, found.control_b)):
             columns = {
@@ -77,7 +67,7 @@ def control(model, pairs, count, width, draws):
 def deletion(model, pairs, count, width):
     """Cosine and energy while bands go; insertion in an order is deletion in the reverse order, read backwards."""
     rows = []
-    for number, pair in enumerate(some_of_each(pairs, count)):
+    for number, pair in enumerate(pairs.draw(count, SEED)):
         found = fq.frequency_influence(model, pair, width=width)
         sign = 1 if pair.same else -1
         for order in fq.BAND_ORDERS:
@@ -91,7 +81,7 @@ def deletion(model, pairs, count, width):
 def agreement(model, pairs, count, width):
     """Influence of every band by taking it out, and its estimates from gradients."""
     rows = []
-    for number, pair in enumerate(some_of_each(pairs, count)):
+    for number, pair in enumerate(pairs.draw(count, SEED)):
         found = {"masking": fq.frequency_influence(model, pair, width=width)}
         for groups in (1, 4, 16, 1000):
             found[f"{groups} groups" if groups < 1000 else "a group a band"] = fq.gradient_influence(
@@ -107,7 +97,7 @@ def where(model, pairs, count, width):
     """Influence of every band in every region, one image masked; and of the whole band, to see whether the regions add up."""
     regions, rows = xfv.alignment.face_regions(model), []
     everywhere = {"whole": torch.ones(model.size)}
-    for number, pair in enumerate(some_of_each(pairs, count)):
+    for number, pair in enumerate(pairs.draw(count, SEED)):
         values = fq.local_influence(model, pair.a, pair.b, regions | everywhere, width=width)
         for region, line in zip(regions | everywhere, values):
             rows.append(
@@ -119,7 +109,7 @@ def where(model, pairs, count, width):
 def resolution(model, pairs, count, factors, width):
     """Influence of every band, high–low and low–low pairs, for the masked image's resolution; band −1 holds the scores of all pairs."""
     rows = []
-    chosen = some_of_each(pairs, count)
+    chosen = pairs.draw(count, SEED)
     high = embeddings(model, pairs)
     for factor in factors:
         small = PairSet(pairs.name, pairs.table, {name: fq.reduced(pairs.image(name), factor) for name in pairs.names})
@@ -170,7 +160,7 @@ def morphs(model, pairs, share, photographs, width):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=["orl", "lfw"])
-    parser.add_argument("--root", help="folder of LFW in its official layout")
+    parser.add_argument("--lfw", help="folder of LFW in its official layout")
     parser.add_argument("--weights", help="checkpoint of a MobileFaceNet")
     given = parser.parse_args()
     if given.data == "orl":
@@ -179,9 +169,9 @@ def main():
         everything = mistakes_and_more(model, pairs.all_pairs(), 2000)
     else:
         model = xfv.load_model(weights=given.weights)
-        pairs = xfv.load_pairs("lfw", root=given.root, model=model)
+        pairs = xfv.load_pairs("lfw", root=given.lfw, model=model)
         calibrate(model, pairs)
-        everything = some_of_each(pairs, 150)
+        everything = pairs.draw(150, SEED)
     where_from = {"model": model.name, "data": pairs.name, "threshold": model.threshold}
 
     def table(name, function, on=pairs, **settings):

@@ -1,4 +1,4 @@
-"""Make ``results-orl.parquet`` and ``results-lfw.parquet``: every method by deletion and insertion, and ``patches-….parquet``: the Patch test.
+"""Make ``results/methods_….parquet``, every method by deletion and insertion, and ``results/patches_….parquet``, the Patch test.
 
 Run from the project folder (hours; what was computed is kept in ``build/results``, and running again goes on from there):
 
@@ -6,7 +6,7 @@ Run from the project folder (hours; what was computed is kept in ``build/results
     .venv/bin/python data/make_results.py lfw --lfw folder/lfw --weights mobilefacenet.pt
 
 Each method is a sweep of its own on the same pairs, so that a new method adds its rows and leaves the others alone. The
-controls, which do not depend on the method, are one more. Slow methods get the first of the same pairs.
+controls, which do not depend on the method, are one more. Slow methods, and the Patch test, get some of the same pairs.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 import xfvlib as xfv
@@ -23,6 +22,9 @@ from xfvlib.files import DATA, write_whole
 from xfvlib.sanity import patch_test
 from xfvlib.sweep import connected, read_costs
 
+WORK = Path("build/results")
+FILLS = ("black", "mean")
+SLOW_PAIRS = 40  # of each kind, for methods of 10 s a pair and more
 WAYS = {"minplus": {"quick": True}}  # the full setting takes minutes a pair
 VARIANTS = {  # the choices that FGGB's formulas leave open
     "fggb, signed": {"method": "fggb", "gradient": "signed"},
@@ -44,13 +46,6 @@ def setting(arguments):
     return model, pairs
 
 
-def first_of_each(pairs, count, seed=0):
-    """As many genuine and as many impostor pairs, drawn so that the fewer are among the more."""
-    order = np.random.default_rng(seed).permutation(len(pairs))
-    kinds = [order[pairs.labels[order] == same][:count] for same in (True, False)]
-    return pairs[np.sort(np.concatenate(kinds))]
-
-
 def seconds_a_pair(model, pair, method, options, path):
     """Measured once and kept, so that a later run chooses the same pairs."""
     known = json.loads(path.read_text()) if path.exists() else {}
@@ -68,34 +63,27 @@ def main():
     parser.add_argument("setting", choices=("orl", "lfw"), help="dlib-resnet on ORL, or MobileFaceNet on LFW")
     parser.add_argument("--lfw", type=Path, help="folder with pairs.txt and the photographs")
     parser.add_argument("--weights", type=Path, help="checkpoint of the MobileFaceNet")
-    parser.add_argument("--methods", nargs="*", help="only these; default: all of METHODS and the variants of FGGB")
     parser.add_argument("--pairs", type=int, default=100, help="genuine pairs, and as many impostor pairs (100)")
-    parser.add_argument("--slow-pairs", type=int, default=40, help="the same for methods of 10 s a pair and more (40)")
-    parser.add_argument("--fills", nargs="*", default=["black", "mean"], help="what replaces deleted pixels (black mean)")
-    parser.add_argument("--patch-pairs", type=int, default=40, help="genuine and impostor pairs of the Patch test (40)")
-    parser.add_argument("--workers", type=int, help="processes; default: one a core")
-    parser.add_argument("--out", type=Path, default=DATA, help="folder of the results (data)")
-    parser.add_argument("--work", type=Path, default=Path("build/results"), help="folder of what is under way (build/results)")
     arguments = parser.parse_args()
 
     model, pairs = setting(arguments)
-    with connected(None, arguments.workers, most=999) as client:
+    with connected(None, None, most=999) as client:
         make(arguments, model, pairs, client)
 
 
 def make(arguments, model, pairs, client):
-    work = arguments.work / arguments.setting
+    work = WORK / arguments.setting
     metrics = [{"metric": metric, "masked": masked, "fill": fill}
-               for fill in arguments.fills for masked in ("probe", "both") for metric in ("deletion", "insertion")]  # fmt: skip
+               for fill in FILLS for masked in ("probe", "both") for metric in ("deletion", "insertion")]  # fmt: skip
     methods = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS} | VARIANTS
-    methods = {label: given for label, given in methods.items() if not arguments.methods or label in arguments.methods}
-    many = first_of_each(pairs, arguments.pairs)
+    many = pairs.draw(arguments.pairs)
+    fewer = many.draw(min(arguments.pairs, SLOW_PAIRS))
     shared = {"client": client, "block": 4, "progress": True}
     tables, patches, seconds, made_by = [xfv.sweep(model, many, [], metrics, out=work / "controls", **shared)], [], {}, {}
     for label, given in methods.items():
         options = {key: value for key, value in given.items() if key != "method"}
         cost = seconds_a_pair(model, many[0], given["method"], options, work / "seconds.json")
-        chosen = many if cost < 10 else first_of_each(pairs, arguments.slow_pairs)
+        chosen = many if cost < 10 else fewer
         print(f"{label}: {cost:.1f} s a pair, {len(chosen)} pairs", flush=True)
         folder = work / label.replace(" ", "_")
         tables.append(xfv.sweep(model, chosen, {label: given}, metrics, out=folder, controls=False, **shared))
@@ -105,7 +93,7 @@ def make(arguments, model, pairs, client):
         if label in xfv.METHODS and cost < 10:
             path = folder / "patches.parquet"
             if not path.exists():
-                found = patch_test(model, first_of_each(pairs, arguments.patch_pairs), [label])
+                found = patch_test(model, fewer, [label])
                 write_whole(path, lambda temporary, found=found: found.to_parquet(temporary))
             patches.append(pd.read_parquet(path))
     table = pd.concat(tables, ignore_index=True)
@@ -114,12 +102,12 @@ def make(arguments, model, pairs, client):
     settings |= {"methods": {label: one["methods"][label] for label, one in made_by.items()},
                  "pairs": {label: one["pairs"] for label, one in made_by.items()},
                  "seconds a pair": {label: round(value, 3) for label, value in seconds.items()}}  # fmt: skip
-    save_table(table, arguments.out / f"results-{arguments.setting}.parquet", settings)
+    save_table(table, DATA / "results" / f"methods_{arguments.setting}.parquet", settings)
     if patches:
         tested = pd.concat(patches, ignore_index=True).drop_duplicates(["pair", "method"])  # the random order is in each
         tested.attrs = {key: settings[key] for key in ("model hash", "data hash", "threshold", "versions")}
         write_whole(
-            arguments.out / f"patches-{arguments.setting}.parquet", lambda temporary: tested.to_parquet(temporary, compression="zstd")
+            DATA / "results" / f"patches_{arguments.setting}.parquet", lambda temporary: tested.to_parquet(temporary, compression="zstd")
         )
     print(areas(table).to_string())
     print(gains(table).to_string())

@@ -119,3 +119,13 @@ def test_read_only_cache_says_what_to_set(monkeypatch):
         xfv.load_model()
     with pytest.raises(PermissionError, match="XFV_CACHE"):
         pairs_module.orl_images.__wrapped__((150, 150), "dlib")
+
+
+def test_draw_gives_as_many_of_each_kind_and_the_same_again(pairs):
+    drawn = pairs.draw(7, seed=3)
+    assert drawn.labels.sum() == 7 and len(drawn) == 14
+    assert drawn.table.equals(pairs.draw(7, seed=3).table) and not drawn.table.equals(pairs.draw(7).table)
+    rows = pairs.table.merge(drawn.table.reset_index(), how="inner")
+    assert len(rows) == 14 and rows["index"].is_monotonic_increasing
+    with pytest.raises(ValueError, match="300 impostor pairs; 301 of each"):
+        pairs.draw(301)

@@ -122,6 +122,13 @@ class PairSet(Sequence):
         same = person(name_a) == person(name_b) if person(name_a) and person(name_b) else None
         return Pair(self.image(name_a), self.image(name_b), same, name_a, name_b)
 
+    def draw(self, count, seed=0):
+        """PairSet of ``count`` genuine and as many impostor pairs, drawn, in their order here. ValueError where there are fewer."""
+        rng, kinds = np.random.default_rng(seed), [np.flatnonzero(self.labels == same) for same in (True, False)]
+        if min(map(len, kinds)) < count:
+            raise ValueError(f"{self.name} has {len(kinds[0])} genuine and {len(kinds[1])} impostor pairs; {count} of each were asked for")
+        return self[np.sort(np.concatenate([rng.choice(rows, count, replace=False) for rows in kinds]))]
+
     def all_pairs(self):
         """PairSet of every combination of two of all the data set's images, in no folds. ValueError where the data do not name people."""
         people = {name: person(name) for name in self.images}
