@@ -270,20 +270,19 @@ def show_curves(x, curves, *, xlabel, ylabel, logx=False, logy=False, line=None)
     show(figure, f"{ylabel} against {xlabel}: {'; '.join(ends)}")
 
 
-def show_chart(values, rows, columns, *, label, xlabel="", ylabel="", signed=True):
-    """A table of numbers as colours, each number written in its field.
+def show_chart(values, rows, columns, *, label, xlabel="", ylabel=""):
+    """A table of signed numbers as colours, each number written in its field.
 
     Args:
         values: ``(R, C)``.
         rows, columns: names.
         label: of the colour bar, with its unit.
-        signed: diverging palette centred on 0; False for magnitudes ≥ 0.
     """
     values = np.asarray(values)
     figure = Figure(figsize=(1.6 + 0.62 * len(columns), 1.1 + 0.36 * len(rows)))
     limit = float(np.abs(values).max()) or 1.0
     ax = figure.subplots()
-    sns.heatmap(values, ax=ax, cmap=SIGNED if signed else MAGNITUDE, vmin=-limit if signed else 0, vmax=limit, annot=True, fmt=".3f",
+    sns.heatmap(values, ax=ax, cmap=SIGNED, vmin=-limit, vmax=limit, annot=True, fmt=".3f",
                 annot_kws={"size": 8}, xticklabels=columns, yticklabels=rows, cbar_kws={"label": label})  # fmt: skip
     ax.tick_params(axis="y", rotation=0)
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -319,18 +318,27 @@ def draw_cutoff(pair, filtered, chosen, score, threshold):
 def show_frequency_influence(influence):
     """Heat plots of a :class:`~xfvlib.frequency.FrequencyInfluence`: each frequency painted with its band's value, DC in the middle.
 
-    For both images the absolute value, as a share of the larger one's maximum, and the directed value, symmetric about 0.
+    For both images the absolute value, as a share of the larger one's maximum, the directed value, symmetric about 0, and
+    beside them the band's share of the image's energy.
     """
-    figure = Figure(figsize=(8.6, 4.2))
-    axes = figure.subplots(2, 3)
+    figure = Figure(figsize=(11, 4.2))
+    axes = figure.subplots(2, 4)
     limit = float(max(influence.a.abs().max(), influence.b.abs().max())) or 1.0
-    rows = zip(axes, ("probe", "reference"), (influence.pair.a, influence.pair.b), (influence.a, influence.b))
-    for row, side, image, values in rows:
+    rows = zip(
+        axes,
+        ("probe", "reference"),
+        (influence.pair.a, influence.pair.b),
+        (influence.a, influence.b),
+        (influence.energy_a, influence.energy_b),
+    )
+    for row, side, image, values, energy in rows:
         painted = torch.fft.fftshift(values[influence.numbers])
+        shares = torch.fft.fftshift(energy.clamp(min=1e-6).log10()[influence.numbers])
         picture(row[0], image, side)
         for ax, shown, palette, low, high, title in (
             (row[1], painted.abs() / limit, MAGNITUDE, 0, 1, "absolute, share of largest"),
             (row[2], painted, SIGNED, -limit, limit, "directed, cosine lost"),
+            (row[3], shares, MAGNITUDE, -6, 0, "log10 of the band's energy share"),
         ):
             drawn = ax.imshow(shown, cmap=palette, vmin=low, vmax=high)
             ax.set_title(title)
