@@ -20,18 +20,20 @@ import xfvlib as xfv
 from xfvlib.deletion import areas, gains, save_table
 from xfvlib.files import DATA, write_whole
 from xfvlib.sanity import patch_test
-from xfvlib.sweep import connected, read_costs
+from xfvlib.sweep import connected, one_torch_thread, read_costs
 
 WORK = Path("build/results")
 FILLS = ("black", "mean")
 SLOW_PAIRS = 40  # of each kind, for methods of 10 s a pair and more
-WAYS = {"minplus": {"quick": True}}  # the full setting takes minutes a pair
-VARIANTS = {  # the choices that FGGB's formulas leave open
+WAYS = {
+    "minplus": {"quick": True},  # the full setting takes minutes a pair
+    "fame": {"steps": 100},  # within the 75 to 200 that the paper calls stable
+}
+VARIANTS = {  # of the choices that FGGB's formulas leave open, those that change its map
     "fggb, signed": {"method": "fggb", "gradient": "signed"},
-    "fggb, raw embedding": {"method": "fggb", "embedding": "raw"},
-    "fggb, not normalised": {"method": "fggb", "normalise": False},
     "fggb, not blurred": {"method": "fggb", "blur": 0.0},
 }
+PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  # seconds a pair, of each family
 
 
 def setting(arguments):
@@ -46,13 +48,13 @@ def setting(arguments):
     return model, pairs
 
 
-def seconds_a_pair(model, pair, method, options, path):
-    """Measured once and kept, so that a later run chooses the same pairs."""
+def seconds_a_pair(model, pair, label, given, path):
+    """With one thread, as a worker has; measured once and kept, so that a later run chooses the same pairs."""
     known = json.loads(path.read_text()) if path.exists() else {}
-    label = json.dumps([method, options])
     if label not in known:
-        start = time.perf_counter()
-        xfv.explain(model, pair, method, **options)
+        with one_torch_thread():
+            start = time.perf_counter()
+            xfv.explain(model, pair, **given)
         known[label] = round(time.perf_counter() - start, 2)
         write_whole(path, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
     return known[label]
@@ -76,41 +78,45 @@ def make(arguments, model, pairs, client):
     metrics = [{"metric": metric, "masked": masked, "fill": fill}
                for fill in FILLS for masked in ("probe", "both") for metric in ("deletion", "insertion")]  # fmt: skip
     methods = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS} | VARIANTS
+    if arguments.setting == "orl":  # dlib's last feature map has 2×2 places
+        methods["grad_cam, 8×8"] = {"method": "grad_cam", "layer": "blocks.9"}
     many = pairs.draw(arguments.pairs)
     fewer = many.draw(min(arguments.pairs, SLOW_PAIRS))
     shared = {"client": client, "block": 4, "progress": True}
-    tables, patches, seconds, made_by = [xfv.sweep(model, many, [], metrics, out=work / "controls", **shared)], [], {}, {}
+    tables, patches, made_by, seconds = [xfv.sweep(model, many, [], metrics, out=work / "controls", **shared)], [], {}, {}
     for label, given in methods.items():
-        options = {key: value for key, value in given.items() if key != "method"}
-        cost = seconds_a_pair(model, many[0], given["method"], options, work / "seconds.json")
-        chosen = many if cost < 10 else fewer
+        cost = seconds_a_pair(model, many[0], label, given, work / "seconds.json")
+        chosen = many if cost < 10 and label not in VARIANTS else fewer
         print(f"{label}: {cost:.1f} s a pair, {len(chosen)} pairs", flush=True)
         folder = work / label.replace(" ", "_")
         tables.append(xfv.sweep(model, chosen, {label: given}, metrics, out=folder, controls=False, **shared))
         spent = read_costs(folder)
         seconds[label] = spent[[name for name in (label, "differentiating") if name in spent]].sum().sum() / len(chosen)
         made_by[label] = json.loads((folder / "manifest.json").read_text())
-        if label in xfv.METHODS and cost < 10:
+        if label in PATCHED:
             path = folder / "patches.parquet"
             if not path.exists():
-                found = patch_test(model, fewer, [label])
+                found = patch_test(model, fewer, {label: given})
                 write_whole(path, lambda temporary, found=found: found.to_parquet(temporary))
             patches.append(pd.read_parquet(path))
-    table = pd.concat(tables, ignore_index=True)
-    manifest = json.loads((work / "controls" / "manifest.json").read_text())
+        keep(arguments.setting, pd.concat(tables, ignore_index=True), patches, made_by, seconds)
+    print(areas(pd.concat(tables)).to_string())
+    print(gains(pd.concat(tables)).to_string())
+
+
+def keep(setting, table, patches, made_by, seconds):
+    """Write the results of the methods that are done, with the settings that made them."""
+    manifest = next(iter(made_by.values()))
     settings = {key: manifest[key] for key in ("model", "model hash", "data", "data hash", "threshold", "metrics", "seed", "versions")}
     settings |= {"methods": {label: one["methods"][label] for label, one in made_by.items()},
                  "pairs": {label: one["pairs"] for label, one in made_by.items()},
                  "seconds a pair": {label: round(value, 3) for label, value in seconds.items()}}  # fmt: skip
-    save_table(table, DATA / "results" / f"methods_{arguments.setting}.parquet", settings)
+    save_table(table, DATA / "results" / f"methods_{setting}.parquet", settings)
     if patches:
         tested = pd.concat(patches, ignore_index=True).drop_duplicates(["pair", "method"])  # the random order is in each
         tested.attrs = {key: settings[key] for key in ("model hash", "data hash", "threshold", "versions")}
-        write_whole(
-            DATA / "results" / f"patches_{arguments.setting}.parquet", lambda temporary: tested.to_parquet(temporary, compression="zstd")
-        )
-    print(areas(table).to_string())
-    print(gains(table).to_string())
+        path = DATA / "results" / f"patches_{setting}.parquet"
+        write_whole(path, lambda temporary: tested.to_parquet(temporary, compression="zstd"))
 
 
 if __name__ == "__main__":

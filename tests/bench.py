@@ -2,7 +2,9 @@
 
 import argparse
 import copy
+import inspect
 import io
+import json
 import pickle
 import platform
 import re
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -21,9 +24,10 @@ from scipy.stats import spearmanr
 import xfvlib as xfv
 from xfvlib import FaceModel
 from xfvlib import pairs as pairs_module
-from xfvlib.deletion import deletion_rows, deletion_table, settings_of
+from xfvlib.deletion import deletion_rows, deletion_table, progressively, settings_of
 from xfvlib.frequency import band_embeddings, frequency_influence, gradient_influence, split_bands
 from xfvlib.gradients import each_channel_gradient
+from xfvlib.methods import GRADIENT_METHODS
 from xfvlib.methods.fggb import fggb, fggb_from_kept
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
@@ -178,9 +182,21 @@ print(before, peak())
 """
 
 
-def peak_megabytes(channels, kind):
-    """Resident memory of a process of its own: before, and at its peak."""
-    run = subprocess.run([sys.executable, "-c", PEAK, str(channels), kind], capture_output=True, text=True, check=True)
+PEAK_OF_METHOD = r"""
+import json, re, sys, torch, xfvlib as xfv
+model, pair = xfv.load_model(), xfv.load_pairs("orl")[0]
+with torch.no_grad():
+    model.embed(pair.a[None])
+peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read()).group(1))
+before = peak()
+xfv.explain(model, pair, sys.argv[1], **json.loads(sys.argv[2]))
+print(before, peak())
+"""
+
+
+def run_alone(program, *arguments):
+    """Resident memory of a process of its own in MB: before, and at its peak."""
+    run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
     return [int(kilobytes) / 1000 for kilobytes in run.stdout.split()]
 
 
@@ -188,9 +204,9 @@ def memory_table():
     print("\n### Peak resident memory of one image's channel gradients, MB (a process of its own each)\n")
     print("| network | N channels | libraries and model | streamed | kept |\n|---|---|---|---|---|")
     for channels in (128, 512, 2048):
-        (before, streamed), (_, kept) = peak_megabytes(channels, "stream"), peak_megabytes(channels, "keep")
+        (before, streamed), (_, kept) = run_alone(PEAK, str(channels), "stream"), run_alone(PEAK, str(channels), "keep")
         print(f"| dlib-resnet, wider | {channels} | {before:.0f} | {streamed:.0f} | {kept:.0f} |")
-    before, streamed = peak_megabytes(512, "iresnet")
+    before, streamed = run_alone(PEAK, "512", "iresnet")
     print(f"| IResNet-50 | 512 | {before:.0f} | {streamed:.0f} | – |")
 
 
@@ -263,19 +279,72 @@ def sweep_table(model, pairs, count=48):
     print(f"2 workers are {one / two:.2f} times as fast as 1 (target: 1.7).")
 
 
+LOOPS = {"minplus": {"quick": True}, "fame": {"steps": 100}}  # options of the methods, for all columns
+
+
+@contextmanager
+def counted(model):
+    """List of the sizes of the batches that pass through the network."""
+    sizes = []
+    hook = model.network.register_forward_hook(lambda network, images, output: sizes.append(len(images[0])))
+    yield sizes
+    hook.remove()
+
+
+def forward(model, images, batch, count):
+    """The bare forward pass of ``count`` of the images, again and again where there are not so many."""
+    with torch.no_grad():
+        for start in range(0, count - batch + 1, batch):
+            first = start % (len(images) - batch + 1)
+            model.embed(images[first : first + batch])
+
+
+def methods_table(model, pair):
+    """Every method: those that change pixels against the bare forward pass of as many images, all against one image at a time."""
+    print(f"\n### Explanation methods, {model.name}\n")
+    print("| method | images a map | ms a pair | images a second | of the bare forward pass | ms a pair, one image at a time | peak MB |")
+    print("|---|---|---|---|---|---|---|")
+    images = torch.rand(512, 3, *model.size)
+    rows = [(name, LOOPS.get(name, {})) for name in xfv.METHODS] + [("corrrise", {"fill": "black"}), ("xface", {"scoring": 2})]
+    for name, options in rows:
+        method = partial(xfv.METHODS[name], model, pair.a, pair.b, threshold=model.threshold, **options)
+        with counted(model) as sizes:
+            method()
+        changes_pixels = name not in GRADIENT_METHODS
+        if changes_pixels:
+            whole = sum(sizes) // max(sizes) * max(sizes)  # as many images in whole batches
+            bare, took = seconds(partial(forward, model, images, max(sizes), whole), method, runs=RUNS)
+            speed = f"{sum(sizes) / took:.0f} | {(bare / whole) / (took / sum(sizes)):.0%}"
+        else:
+            (took,), speed = seconds(method, runs=3), "– | –"
+        start = time.perf_counter()
+        if "batch" in inspect.signature(xfv.METHODS[name]).parameters:
+            method(batch=1)
+        loop = f"{2000 * (time.perf_counter() - start):.0f}" if max(sizes) > 1 and name != "fggb" else "–"
+        named = ", ".join([name, *(f"{key} {value}" for key, value in options.items())])
+        before, peak = run_alone(PEAK_OF_METHOD, name, json.dumps(options))
+        print(f"| {named} | {sum(sizes)} | {2000 * took:.0f} | {speed} | {loop} | {peak:.0f} |", flush=True)
+    print(f"\nLibraries, model and pair alone take {before:.0f} MB. FGGB one channel at a time: first table.")
+
+
 def deletion_speed(model, pair):
-    """Images a second of deletion and insertion against those of the bare forward pass, in batches of the same size."""
-    settings, batch = settings_of({"metric": "deletion", "masked": "both"}), torch.rand(18, 3, *model.size)
+    """Images a second of deletion and insertion against those of the bare forward pass, in batches of the same size; and one at a time."""
+    settings, images = settings_of({"metric": "deletion", "masked": "both"}), torch.rand(216, 3, *model.size)
     maps = {str(i): torch.rand(2, *model.size, generator=torch.Generator().manual_seed(i)) for i in range(4)}
 
-    def bare():
+    def one_at_a_time():
         with torch.no_grad():
-            model.embed(batch)
+            for kind in ("deletion", "insertion"):
+                for image in progressively(pair.a, maps["0"][0], kind):
+                    model.embed(image[None])
 
-    forward, scored = seconds(bare, lambda: deletion_rows(model, pair, maps, settings, threshold=0.9), runs=3)
-    rate = len(batch) / forward
+    bare, scored, loop = seconds(
+        partial(forward, model, images, 18, 216), lambda: deletion_rows(model, pair, maps, settings, threshold=0.9), one_at_a_time, runs=5
+    )
+    rate = len(images) / bare
     used = (len(maps) + 2) * 36 + 4  # the maps and two controls, both images both ways; ends
-    print(f"\nDeletion and insertion run at {used / scored:.0f} images a second, {used / scored / rate:.0%} of the bare forward pass.")
+    print(f"\nDeletion and insertion run at {used / scored:.0f} images a second, {used / scored / rate:.0%} of the bare forward pass; "
+          f"one image at a time at {22 / loop:.0f}.")  # fmt: skip
 
 
 def sweep_memory_table(model, pairs, counts=(12, 48, 192)):
@@ -339,6 +408,7 @@ def main():
     reading_table(xfv.files.cache_folder())
     bin_table()
     memory_table()
+    methods_table(model, pairs[0])
     deletion_speed(model, pairs[0])
     sweep_table(model, pairs)
     sweep_memory_table(model, pairs)

@@ -30,13 +30,18 @@ def progressively(image, ranking, kind, *, steps=10, fill="black"):
         fill: one of ``FILLS``.
     """
     check_known("kind", kind, ("deletion", "insertion"))
+    check_ranking(ranking, image)
+    chosen = first_pixels(ranking, steps)
+    other = filled(image, fill)
+    return torch.where(chosen, other, image) if kind == "deletion" else torch.where(chosen, image, other)
+
+
+def check_ranking(ranking, image):
+    """Raise a ValueError unless every pixel of ``image`` ``(3, H, W)`` has its number in ``ranking`` ``(H, W)``."""
     if ranking.shape != image.shape[-2:]:
         raise ValueError(f"a map of {tuple(ranking.shape)} does not fit an image of {tuple(image.shape[-2:])}")
     if ranking.isnan().any():
         raise ValueError(f"{int(ranking.isnan().sum())} of the map's {ranking.numel()} pixels are NaN and have no place in an order")
-    chosen = first_pixels(ranking, steps)
-    other = filled(image, fill)
-    return torch.where(chosen, other, image) if kind == "deletion" else torch.where(chosen, image, other)
 
 
 def first_pixels(ranking, steps):
@@ -84,18 +89,21 @@ def deletion_area(scores, labels, threshold):
     return accuracy_at, float(100 * np.trapezoid(accuracy_at, dx=1 / (len(accuracy_at) - 1)))
 
 
-def both_ways(model, image, ranking, *, steps, fill, ends):
+def both_ways(model, image, other, ranking, *, steps, ends):
     """Embeddings along the deletion and the insertion curve of one image.
 
     Args:
+        other: its fill, ``(3, H, W)``.
         ends: unit-length embeddings ``(N,)`` of the image and of its fill, where every curve begins or ends.
 
     Returns:
         ``{"deletion": (steps + 1, N), "insertion": (steps + 1, N)}``, both from 0 to 100 %.
     """
-    middles = [progressively(image, ranking, kind, steps=steps, fill=fill)[1:-1] for kind in ("deletion", "insertion")]
+    check_ranking(ranking, image)
+    chosen = first_pixels(ranking, steps)[1:-1]
+    middles = torch.lerp(image, other, torch.cat([chosen, ~chosen]).float())  # exact, and faster than torch.where
     with torch.no_grad():
-        inner = model.embed(torch.cat(middles)) if steps > 1 else ends[0][:0].view(0, len(ends[0]))
+        inner = model.embed(middles) if steps > 1 else ends[0][:0].view(0, len(ends[0]))
     whole, gone = (end[None] for end in ends)
     deleted, inserted = inner[: steps - 1], inner[steps - 1 :]
     return {"deletion": torch.cat([whole, deleted, gone]), "insertion": torch.cat([gone, inserted, whole])}
@@ -197,19 +205,22 @@ def deletion_rows(model, pair, maps, settings, *, threshold, controls=True, seed
         A list of dicts, columns as in :func:`deletion_table`.
     """
     images, names = (pair.a, pair.b), (pair.name_a, pair.name_b)
-    if clean is None:
-        with torch.no_grad():
-            clean = model.embed(torch.stack(images))
+    curves_of = curves_wanted(settings, pair.same)
+    others = {fill: [filled(image, fill) for image in images] for fill, _, _ in curves_of}
+    with torch.no_grad():
+        whole, *gone = model.embed(torch.stack([*images, *(one for both in others.values() for one in both)])).split(2)
+    clean = whole if clean is None else clean
+    gone = dict(zip(others, gone))
     known = {"name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same, "threshold": threshold}
     known["score"] = float((clean[0] * clean[1]).sum())
     rows = [known | {"metric": "scores"} for wanted in settings if wanted["metric"] == "scores"]
     fixed = {name: [order(image, called, seed) for image, called in zip(images, names)] for name, order in CONTROLS.items() if controls}
-    for (fill, steps, ranking), group in curves_wanted(settings, pair.same).items():
-        ends = list(zip(clean, embedded_fills(model, images, fill)))
+    for (fill, steps, ranking), group in curves_of.items():
+        ends = list(zip(clean, gone[fill]))
         sides = 2 if any(wanted["masked"] == "both" for wanted in group) else 1
         signed = {name: both if ranking == "similarity" else [-one for one in both] for name, both in maps.items()}
         for name, orders in (signed | fixed).items():
-            forward = [both_ways(model, images[i], orders[i], steps=steps, fill=fill, ends=ends[i]) for i in range(sides)]
+            forward = [both_ways(model, images[i], others[fill][i], orders[i], steps=steps, ends=ends[i]) for i in range(sides)]
             turned = {name + REVERSED: [backwards(one) for one in forward]} if name != "random" else {}
             for label, curves in ({name: forward} | turned).items():
                 for wanted in group:
@@ -235,11 +246,6 @@ def curves_wanted(settings, same):
 def backwards(curves):
     """The curves of the reversed order: what is deleted last is inserted first."""
     return {"deletion": curves["insertion"].flip(0), "insertion": curves["deletion"].flip(0)}
-
-
-def embedded_fills(model, images, fill):
-    with torch.no_grad():
-        return model.embed(torch.stack([filled(image, fill) for image in images]))
 
 
 def area_of(scores, same, threshold):

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from xfvlib.deletion import first_pixels, random_order
+from xfvlib.deletion import first_pixels, methods_of, random_order
 from xfvlib.evaluation import auc, mean_interval
 from xfvlib.methods import METHODS, decision_threshold, explain
 from xfvlib.pairs import person
@@ -112,7 +112,7 @@ def patch_test(model, pairs, methods=("fggb",), *, threshold=None, patches=27, s
     Args:
         model: a FaceModel.
         pairs: a PairSet with pairs of both kinds.
-        methods: names of ``METHODS``; a random order is always added.
+        methods: as for :func:`xfvlib.deletion.deletion_table`; a random order is always added.
         threshold: in [−1, 1]; None for the model's own.
         patches, side, seed: as for :func:`patched`; every pair has places of its own.
 
@@ -121,18 +121,19 @@ def patch_test(model, pairs, methods=("fggb",), *, threshold=None, patches=27, s
         ``scores`` at each of ``FRACTIONS``, and ``localisation``: the chance that a pixel of a patch comes before one outside.
 
     Raises:
-        ValueError: no image of another person is at hand.
+        ValueError: an unknown method, or no image of another person is at hand.
 
     Source: Patch-LFW of xSSAB (Huber et al. 2024); which people the patches come from and where they lie is drawn here.
     """
     threshold, rng, rows = decision_threshold(model, threshold), np.random.default_rng(seed), []
+    methods = methods_of(methods)
     for number, pair in enumerate(pairs):
         donor = pair.name_b if not pair.same else somebody_else(pairs, pair, rng)
         spoilt, places = patched(pair, pairs.image(donor), patches=patches, side=side, seed=[seed, number])
         with torch.no_grad():
             target, start = model.embed(torch.stack([pair.b, spoilt]))
         accepted = float(start @ target) >= threshold
-        maps = {name: METHODS[name](model, spoilt, pair.b, threshold=threshold) for name in methods}
+        maps = {label: METHODS[name](model, spoilt, pair.b, threshold=threshold, **given) for label, (name, given) in methods.items()}
         maps["random"] = random_order(spoilt, f"patches {pair.name_a}", seed)
         for name, saliency in maps.items():
             first = saliency if accepted else -saliency

@@ -44,14 +44,14 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
 
     def hidden(some):
         rows, columns = squares(corners[some], side, size)
-        return rows.transpose(1, 2) @ columns > 0
+        return (rows.transpose(1, 2) @ columns > 0).float()
 
     def masked(some):
         holes = hidden(some)[:, None]
         if fill == "black":
-            return image * ~holes
+            return image * (1 - holes)
         noise = torch.from_numpy(random.random((len(holes), *image.shape), np.float32)).to(image.device)
-        return torch.where(holes, noise, image)
+        return torch.lerp(image, noise, holes)
 
     with torch.no_grad():
         partner = model.embed(reference[None])[0].cpu()
@@ -60,8 +60,8 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
         cosines = torch.from_numpy(rankdata(cosines))
     centred, covariance, seen = cosines - cosines.mean(), 0, 0
     for some in torch.arange(masks).split(batch):
-        visible = ~hidden(some).cpu()
-        covariance = covariance + torch.einsum("b,bhw->hw", centred[some], visible.double())
+        visible = 1 - hidden(some).cpu()
+        covariance = covariance + torch.einsum("b,bhw->hw", centred[some].float(), visible).double()
         seen = seen + visible.sum(dim=0)
     scale = (seen * (1 - seen / masks) * centred.square().sum()).sqrt()
     return torch.where(scale > 0, covariance / scale, 0).float()

@@ -51,7 +51,7 @@ def lime(model, image, reference, *, threshold=None, samples=500, superpixels=64
         return torch.randint(2, whole.shape, generator=random).to(whole)
 
     def cosines(kept):
-        return score(torch.where(kept[:, None, labels] > 0, image, other))
+        return score(torch.lerp(other, image, kept[:, None, labels]))
 
     method = LimeBase(
         cosines, SkLearnLinearRegression(), get_exp_kernel_similarity_function("cosine", KERNEL), draw,

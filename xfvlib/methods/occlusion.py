@@ -36,7 +36,7 @@ def occlusion(model, image, reference, *, threshold=None, size=14, stride=7, fil
         raise ValueError(f"stride is {stride} and size {size}: pixels between the squares would be missed; stride must be ≤ size")
     image, other, score = image.to(model.device), filled(image.cpu(), fill).to(model.device), cosine_to(model, reference)
     seen = torch.ones(1, 1, *image.shape[-2:], device=image.device)  # of which captum takes squares away
-    losses = Occlusion(lambda seen: score(torch.where(seen > 0, image, other))).attribute(
+    losses = Occlusion(lambda seen: score(torch.lerp(other, image, seen))).attribute(
         seen, (1, side, side), (1, step, step), 0, perturbations_per_eval=batch, show_progress=progress
     )
     return losses[0, 0].float().cpu()

@@ -1,0 +1,68 @@
+"""The kept sweep over ORL, which notebook 10 reads, belongs to the model and the data that come with the workbook."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from xfvlib.deletion import deletion_table, read_table
+from xfvlib.files import DATA
+from xfvlib.sweep import data_hash, model_hash
+
+RESULTS = DATA / "results"
+FILES = ["sweep_orl.parquet", "sweep_orl_mistakes.parquet", "sweep_orl_maps.npz", "sweep_orl_costs.parquet"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_kept_files_are_there_and_small(name):
+    assert 1e3 < (RESULTS / name).stat().st_size < 3e6
+
+
+@pytest.mark.parametrize("name, count, least", [("sweep_orl", 600, 200), ("sweep_orl_mistakes", 27, 27)])
+def test_tables_are_of_this_model_and_its_threshold(model, name, count, least):
+    table, settings = read_table(RESULTS / f"{name}.parquet")
+    assert settings["model"] == model.name and settings["model hash"] == model_hash(model)
+    assert settings["threshold"] == model.threshold and (table.threshold == model.threshold).all()
+    assert least <= table.pair.nunique() <= settings["pairs"] == count and table.error.isna().all()
+
+
+def test_the_protocols_table_is_of_the_protocols_pairs_and_photographs(pairs):
+    table, settings = read_table(RESULTS / "sweep_orl.parquet")
+    assert settings["data hash"] == data_hash(pairs)
+    kept = table.drop_duplicates("pair")[["name_a", "name_b", "same"]]
+    listed = pairs.table[["name_a", "name_b", "same"]].iloc[table.pair.unique()]
+    assert kept.to_numpy().tolist() == listed.to_numpy().tolist()
+
+
+def test_every_mistake_is_one(model):
+    table, _ = read_table(RESULTS / "sweep_orl_mistakes.parquet")
+    assert ((table.score >= model.threshold) != table.same).all()
+
+
+def test_a_kept_pair_is_what_is_computed_now(model, pairs):
+    table, settings = read_table(RESULTS / "sweep_orl.parquet")
+    numbers = [int(table.pair[table.same].iloc[0]), int(table.pair[~table.same].iloc[0])]
+    now = deletion_table(model, pairs[numbers], ["fggb"], settings["metrics"])
+    kept = pd.concat([table[table.pair == number] for number in numbers], ignore_index=True)
+    assert now.method.tolist() == kept.method.tolist() and now.metric.tolist() == kept.metric.tolist()
+    assert np.allclose(np.stack(now.scores), np.stack(kept.scores), atol=0.003)
+
+
+def test_average_maps_are_plain_arrays_of_whole_numbers_of_maps():
+    kept = np.load(RESULTS / "sweep_orl_maps.npz", allow_pickle=False)
+    assert kept["average"].shape == (len(kept["kind"]), 75, 75) and np.isfinite(kept["average"]).all()
+    assert set(kept["kind"]) == {"outcome", "photographs 1–5", "photographs 6–10"}
+    outcomes = dict(zip(kept["name"][kept["kind"] == "outcome"], kept["maps"][kept["kind"] == "outcome"]))
+    mistakes, _ = read_table(RESULTS / "sweep_orl_mistakes.parquet")
+    assert outcomes["false reject"] + outcomes["false accept"] == 2 * mistakes.pair.nunique()
+    people = kept["kind"] != "outcome"
+    assert kept["maps"][people].sum() == outcomes["true accept"]
+    assert json.loads(str(kept["settings"]))["sweep_orl"]["pairs"] == 600
+
+
+def test_costs_name_the_machine_and_add_up():
+    costs = pd.read_parquet(RESULTS / "sweep_orl_costs.parquet")
+    assert costs.attrs["processor"] and costs.attrs["cores"] >= 1
+    parts = costs[["reading", "embedding", "fggb", "scoring", "differentiating"]].sum(axis=1)
+    assert (parts <= costs.total * 1.01).all() and (costs.groupby("workers").pairs.sum().nunique()) == 1
