@@ -1,6 +1,6 @@
 """Make ``results/sweep_orl….parquet`` and ``.npz``: FGGB on the ORL protocol's 600 pairs, and on mistakes among all 79,800.
 
-Run from the project folder, with the package zarr installed (half an hour on two cores; what was computed is kept in
+Run from the project folder, with the package zarr installed (a quarter of an hour on two cores; what was computed is kept in
 ``data/cache/sweep_orl``, and running again goes on from there):
 
     .venv/bin/python data/make_orl_sweep.py

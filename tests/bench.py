@@ -313,7 +313,7 @@ def methods_table(model, pair):
         changes_pixels = name not in GRADIENT_METHODS
         if changes_pixels:
             whole = sum(sizes) // max(sizes) * max(sizes)  # as many images in whole batches
-            bare, took = seconds(partial(forward, model, images, max(sizes), whole), method, runs=RUNS)
+            bare, took = seconds(partial(forward, model, images, max(sizes), whole), method, runs=5)
             speed = f"{sum(sizes) / took:.0f} | {(bare / whole) / (took / sum(sizes)):.0%}"
         else:
             (took,), speed = seconds(method, runs=3), "– | –"
