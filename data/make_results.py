@@ -29,10 +29,7 @@ WAYS = {
     "minplus": {"quick": True},  # the full setting takes minutes a pair
     "fame": {"steps": 100},  # within the 75 to 200 that the paper calls stable
 }
-VARIANTS = {  # of the choices that FGGB's formulas leave open, those that change its map
-    "fggb, signed": {"method": "fggb", "gradient": "signed"},
-    "fggb, not blurred": {"method": "fggb", "blur": 0.0},
-}
+VARIANTS = {"fggb, signed": {"method": "fggb", "gradient": "signed"}}  # of the choices that are left open, the one that changes the map
 PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  # seconds a pair, of each family
 
 

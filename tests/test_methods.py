@@ -182,6 +182,14 @@ def test_xface_equals_its_definition(tiny, crops, scoring):
     assert np.allclose(quick("xface", tiny, *crops, scoring=scoring), expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("scoring", [1, 2, 3])
+def test_xface_of_both_images_is_xface_of_each(tiny, crops, scoring):
+    a, b = crops
+    together = quick("xface", tiny, a, b, scoring=scoring, both=True)
+    for one, alone in zip(together, (quick("xface", tiny, a, b, scoring=scoring), quick("xface", tiny, b, a, scoring=scoring))):
+        assert torch.allclose(one, alone, atol=1e-6 * float(alone.abs().max()))
+
+
 @pytest.mark.parametrize("correlation, function", [("pearson", pearsonr), ("rank", spearmanr)])
 @pytest.mark.parametrize("fill", ["noise", "black"])
 def test_corrrise_equals_its_definition(tiny, crops, correlation, function, fill):

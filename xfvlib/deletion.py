@@ -15,7 +15,7 @@ import torch
 
 from xfvlib.evaluation import mean_interval
 from xfvlib.files import write_whole
-from xfvlib.methods import METHODS, decision_threshold
+from xfvlib.methods import METHODS, both_maps, decision_threshold
 from xfvlib.perturb import FILLS, check_count, check_known, filled
 
 
@@ -290,10 +290,10 @@ def deletion_table(model, pairs, methods=("fggb",), metrics=("deletion", "insert
     methods, settings, threshold = methods_of(methods), settings_of(metrics), decision_threshold(model, threshold)
     rows = []
     for number, pair in enumerate(pairs):
-        maps = {}
-        for label, (name, options) in methods.items():
-            sides = ((pair.a, pair.b), (pair.b, pair.a))
-            maps[label] = tuple(METHODS[name](model, image, partner, threshold=threshold, **options) for image, partner in sides)
+        maps = {
+            label: both_maps(METHODS[name], model, pair.a, pair.b, threshold=threshold, **options)
+            for label, (name, options) in methods.items()
+        }
         found = deletion_rows(model, pair, maps, settings, threshold=threshold, controls=controls, seed=seed)
         rows += [{"pair": number} | row for row in found]
     return as_table(rows)

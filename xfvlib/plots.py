@@ -107,9 +107,10 @@ def draw_pair(e):
     grid = figure.subplot_mosaic([["a", "map_a", "b", "map_b"], ["line"] * 4], height_ratios=[1, 0.2])
     limit = full_colour(e.map_a, e.map_b)
     picture(grid["a"], e.pair.a, f"probe {e.pair.name_a}")
-    picture(grid["map_a"], blend(e.pair.a, e.map_a, limit), f"{e.method} on the probe")
+    on = "\non" if len(e.method) > 10 else " on"
+    picture(grid["map_a"], blend(e.pair.a, e.map_a, limit), f"{e.method}{on} the probe")
     picture(grid["b"], e.pair.b, f"reference {e.pair.name_b}")
-    picture(grid["map_b"], blend(e.pair.b, e.map_b, limit), f"{e.method} on the reference")
+    picture(grid["map_b"], blend(e.pair.b, e.map_b, limit), f"{e.method}{on} the reference")
     signed_bar(figure, [grid[key] for key in ("a", "map_a", "b", "map_b")])
     decision_line(grid["line"], e.score, e.threshold)
     figure.suptitle(verdict(e), fontsize=11)
@@ -133,7 +134,7 @@ def show_images(images, titles, *, columns=6, suptitle=None):
     for ax in axes[len(images) :]:
         ax.set_axis_off()
     figure.suptitle(suptitle)
-    show(figure, f"{suptitle or 'Faces'}: " + "; ".join(str(t).replace("\n", ", ") for t in titles))
+    show(figure, f"{suptitle or 'Faces'}: " + "; ".join(str(t).replace("\n", ", ") for t in titles if t))
 
 
 def show_maps(maps, titles, *, image=None, signed=True, each_scaled=True, columns=5, label=""):

@@ -32,7 +32,7 @@ import torch
 from xfvlib.deletion import SCHEMA, as_frame, curves_wanted, deletion_rows, methods_of, settings_of
 from xfvlib.files import write_whole
 from xfvlib.gradients import ChannelGradients, channel_gradients, check_differentiable
-from xfvlib.methods import GRADIENT_METHODS, METHODS, decision_threshold
+from xfvlib.methods import GRADIENT_METHODS, METHODS, both_maps, decision_threshold
 from xfvlib.methods.fggb import fggb_from_kept
 from xfvlib.pairs import Pair
 
@@ -394,8 +394,8 @@ def block_maps(job, rows, crops, embeddings, costs):
     for label, (name, method, options) in job["methods"].items():
         if name != "fggb":
             with timed(costs, label):
-                for n, side, image, partner in sides:
-                    maps[n][label][side] = method(model, crops[image], crops[partner], threshold=threshold, **options)
+                for n, row in rows.items():
+                    maps[n][label] = list(both_maps(method, model, crops[row.name_a], crops[row.name_b], threshold=threshold, **options))
     ours = {label: options for label, (name, _, options) in job["methods"].items() if name == "fggb"}
     for image in dict.fromkeys(side[2] for side in sides):
         for key in sorted({gradient_key(options) for options in ours.values()}):

@@ -114,7 +114,12 @@ def explain(model, pair, method="fggb", threshold=None, **options):
     threshold = decision_threshold(model, threshold)
     with torch.no_grad():
         a, b = model.embed(torch.stack([pair.a, pair.b]))
-    function = METHODS[method]
-    map_a = function(model, pair.a, pair.b, threshold=threshold, **options)
-    map_b = function(model, pair.b, pair.a, threshold=threshold, **options)
+    map_a, map_b = both_maps(METHODS[method], model, pair.a, pair.b, threshold=threshold, **options)
     return Explanation(pair, method, float(a @ b), threshold, map_a, map_b)
+
+
+def both_maps(method, model, a, b, **options):
+    """Maps of ``a`` judged against ``b`` and of ``b`` against ``a``; xFace's come together, at the price of one."""
+    if method is xface:
+        return xface(model, a, b, both=True, **options)
+    return method(model, a, b, **options), method(model, b, a, **options)

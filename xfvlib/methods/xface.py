@@ -7,7 +7,7 @@ from xfvlib.perturb import FILLS, check_known, check_side, embedded, occluding, 
 
 
 def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 28), stride=5, blur=5, fill="black",
-          batch=32, progress=False):  # fmt: skip
+          batch=32, progress=False, both=False):  # fmt: skip
     """Signed xFace map: what an occluding square adds to the cosine distance, per pixel of the square.
 
     A pixel gets the sum over the squares that cover it, divided by the number of all squares; then comes a blur, then the
@@ -25,6 +25,7 @@ def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 2
         fill: what a square shows, one of :data:`xfvlib.perturb.FILLS`.
         batch: images in a forward pass.
         progress: show progress bars.
+        both: return two maps, of the image and of the reference; scorings 1 and 3 occlude both anyway.
 
     Returns:
         ``(H, W)`` on the CPU, cosine distance a pixel: > 0 where the faces are alike. The authors divide by the largest
@@ -37,25 +38,28 @@ def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 2
     """
     check_known("scoring", scoring, (1, 2, 3))
     check_known("fill", fill, FILLS)
-    image, reference = image.to(model.device), reference.to(model.device)
+    images, sides, step = torch.stack([image, reference]).to(model.device), 1 + both, scaled(stride, image)
     with torch.no_grad():
-        clean, partner = model.embed(torch.stack([image, reference])).cpu()
-    total, step = 0, scaled(stride, image)
+        clean = model.embed(images).cpu()
+    totals = [0] * sides
     for size in sizes:
         side = scaled(size, image)
         check_side(f"size {size}", side, image)
-        starts = [torch.arange(0, length - side, step, device=image.device) for length in image.shape[-2:]]
+        starts = [torch.arange(0, length - side, step, device=model.device) for length in image.shape[-2:]]
         rows, columns = squares(torch.cartesian_prod(*starts), side, image.shape[-2:])
-        occluded, other = (
-            embedded(model, occluding(x, rows, columns, fill), len(rows), batch=batch, progress=progress) if needed else partner
-            for x, needed in ((image, True), (reference, scoring != 2))
-        )
-        if scoring == 1:  # the mean of cosines to many embeddings is the cosine product with their mean
-            other = other.mean(dim=0)
-        added = clean @ partner - (occluded * other).sum(dim=1)
-        summed = rows.cpu().T @ (added[:, None] * columns.cpu()) / (side**2 * len(rows))
-        total = total + kernel_blurred(summed, scaled(blur, image) if blur else 0)
-    return total / len(sizes)
+        occluded = [
+            embedded(model, occluding(one, rows, columns, fill), len(rows), batch=batch, progress=progress)
+            for one in images[: sides if scoring == 2 else 2]
+        ]
+        rows, columns = rows.cpu(), columns.cpu()
+        for i in range(sides):
+            # the mean of cosines to many embeddings is the product with their mean
+            other = clean[1 - i] if scoring == 2 else occluded[1 - i].mean(dim=0) if scoring == 1 else occluded[1 - i]
+            added = clean[0] @ clean[1] - (occluded[i] * other).sum(dim=1)
+            summed = rows.T @ (added[:, None] * columns) / (side**2 * len(rows))
+            totals[i] = totals[i] + kernel_blurred(summed, scaled(blur, image) if blur else 0)
+    maps = tuple(total / len(sizes) for total in totals)
+    return maps if both else maps[0]
 
 
 def kernel_blurred(saliency, width):
