@@ -2,7 +2,7 @@
 # make test       unit tests, then nbval over the notebooks
 # make lab        open the notebooks in JupyterLab
 # make bench      speed and memory, as a table
-# make results    the kept tables of frequency, deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
+# make results    the kept tables of frequency, the sweep over ORL, deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
 #                 make results LFW=folder WEIGHTS=mobilefacenet.pt
 # make notebooks  execute the notebooks in place, for committing
 # make clean      remove everything that was made, .venv included
@@ -30,6 +30,7 @@ bench: $(READY)
 results: $(READY)
 	$(BIN)/python data/make_frequency.py orl
 	$(if $(LFW),$(BIN)/python data/make_frequency.py lfw --lfw $(LFW) --weights $(WEIGHTS))
+	$(BIN)/python data/make_orl_sweep.py
 	$(BIN)/python data/make_results.py orl
 	$(if $(LFW),$(BIN)/python data/make_results.py lfw --lfw $(LFW) --weights $(WEIGHTS))
 

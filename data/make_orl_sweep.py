@@ -1,11 +1,11 @@
 """Make ``results/sweep_orl….parquet`` and ``.npz``: FGGB on the ORL protocol's 600 pairs, and on mistakes among all 79,800.
 
-Run from the project folder, with the package zarr installed (a quarter of an hour on two cores; what was computed is kept in
-``data/cache/sweep_orl``, and running again goes on from there):
+Run from the project folder (twenty minutes on two cores; what was computed is kept in ``data/cache/sweep_orl``, and running
+again goes on from there):
 
     .venv/bin/python data/make_orl_sweep.py
 
-What it makes: the tables, with the settings in their schema; average maps, since 1,200 single ones are too large to keep;
+What it makes: the tables, with the settings in their schema; average maps, since thousands of single ones are too large to keep;
 and what gradients, forward passes and blocks cost on this machine. The costs are only as good as the machine is quiet:
 ``--only costs`` measures them again, a few minutes.
 """
@@ -13,9 +13,9 @@ and what gradients, forward passes and blocks cost on this machine. The costs ar
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,12 @@ import torch.nn.functional as F
 import xfvlib as xfv
 from xfvlib.deletion import save_table
 from xfvlib.files import DATA, write_whole
+from xfvlib.notebook import processor
 from xfvlib.pairs import person
 from xfvlib.sweep import connected, read_costs, read_maps
 
-BLOCK, COST_BLOCK = 12, 3
+RESULTS, WORK = DATA / "results", DATA / "cache" / "sweep_orl"
+BLOCK, COST_BLOCK, COST_PAIRS = 12, 3, 36
 # an impostor pair with one image blackened is rejected anyway: only with both does its curve say something
 PROTOCOL = [{"metric": metric, "pairs": pairs, "masked": masked}
             for pairs, masked in (("genuine", "probe"), ("impostor", "both")) for metric in ("deletion", "insertion")]  # fmt: skip
@@ -51,11 +53,24 @@ def mistakes_of(model, pairs):
     return everything[sorted([*wrong.index[wrong.same], *wrong[~wrong.same].groupby(pd.Series(couples, wrong.index)).head(1).index])]
 
 
+def halves_of(model, pairs):
+    """True accepts of two photographs 1–5, or of two photographs 6–10, of one person: two sets of pairs that share no photograph."""
+    everything = pairs.all_pairs()
+    same_half = [half(a) == half(b) for a, b in zip(everything.table.name_a, everything.table.name_b)]
+    some = everything[everything.labels & same_half]
+    return some[xfv.scores(model, some) >= model.threshold]
+
+
+def half(name):
+    return "1–5" if int(name.split("/")[1]) <= 5 else "6–10"
+
+
 def swept(model, pairs, metrics, work, client):
     """Table of one sweep, and the settings that made it."""
     table = xfv.sweep(model, pairs, ["fggb"], metrics, out=work, client=client, block=BLOCK, maps="zarr", progress=True)
     manifest = json.loads((work / "manifest.json").read_text(encoding="utf8"))
-    table["scores"] = [np.round(scores, 5) for scores in table.scores]  # a third of the file
+    if metrics != "scores":
+        table["scores"] = [np.round(scores, 5) for scores in table.scores]  # a third of the file
     return table, manifest
 
 
@@ -90,47 +105,47 @@ class Averages:
         write_whole(path, write)
 
 
-def add_maps(averages, table, work, outcomes):
-    """Add the maps of both images of every pair: to its outcome's mean, and those of genuine pairs to the photographed person's."""
+def add_maps(averages, table, work, key):
+    """Add the maps of both images of every pair to the mean of ``key(row)``, ``(kind, name)`` or None."""
     for row in table.drop_duplicates("pair").itertuples():
-        outcome = OUTCOMES[row.same, row.score >= row.threshold]
-        for name, saliency in zip((row.name_a, row.name_b), read_maps(work, "fggb", [row.pair])[0]):
-            if outcome in outcomes:
-                averages.add(("outcome", outcome), saliency)
-            if outcome == "true accept":  # two halves that share no photograph: do they show the same?
-                half = "1–5" if int(name.split("/")[1]) <= 5 else "6–10"
-                averages.add((f"photographs {half}", person(name)), saliency)
+        if key(row) is not None:
+            for saliency in read_maps(work, "fggb", [row.pair])[0]:
+                averages.add(key(row), saliency)
 
 
-def costs_of(model, pairs, workers):
+def outcome(row, kept):
+    """The mean that a pair's maps belong to, where its outcome is one of those ``kept``."""
+    found = OUTCOMES[row.same, row.score >= row.threshold]
+    return ("outcome", found) if found in kept else None
+
+
+def half_of_person(row):
+    return f"photographs {half(row.name_a)}", person(row.name_a)
+
+
+def costs_of(model, pairs):
     """What the blocks of a sweep cost with each number of workers, alone on the machine, and the time of the whole.
 
-    Workers are started and warmed up first; their start is timed on its own.
+    ``start`` is the time until workers stand ready; a small sweep warms them up before the timed one.
     """
     frames = []
-    for count in workers:
+    for count in (1, 2):
         start = time.perf_counter()
         with connected(None, count, count) as client, tempfile.TemporaryDirectory() as folder:
+            client.run(exec, "import xfvlib")  # as the first task does
+            ready = time.perf_counter() - start
             xfv.sweep(model, pairs[: 2 * count], ["fggb"], PROTOCOL, out=Path(folder) / "warm", client=client, block=1)
-            started = time.perf_counter()
+            start = time.perf_counter()
             xfv.sweep(model, pairs, ["fggb"], PROTOCOL, out=Path(folder) / "timed", client=client, block=COST_BLOCK)
-            took = time.perf_counter() - started
-            frames.append(read_costs(Path(folder) / "timed").assign(workers=count, start=started - start, wall=took))
+            took = time.perf_counter() - start
+            frames.append(read_costs(Path(folder) / "timed").assign(workers=count, start=ready, wall=took))
             print(f"{count} workers: {took:.1f} s for {len(pairs)} pairs", flush=True)
     return pd.concat(frames, ignore_index=True)
 
 
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def keep_costs(model, pairs, path, workers):
+def keep_costs(model, pairs, path):
     busy = psutil.cpu_percent(interval=5)
-    table = costs_of(model, pairs, workers)
+    table = costs_of(model, pairs)
     table.attrs = {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -147,29 +162,26 @@ def keep_costs(model, pairs, path, workers):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("maps", "costs"), help="tables and average maps, or costs; default: both")
-    parser.add_argument("--every", type=int, default=1, help="take every n-th pair, for a trial (1)")
-    parser.add_argument("--cost-pairs", type=int, default=36, help="pairs whose costs are measured, of the first fold (36)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: one a core")
-    parser.add_argument("--out", type=Path, default=DATA / "results", help="folder of the results (data/results)")
-    parser.add_argument("--work", type=Path, default=DATA / "cache" / "sweep_orl", help="folder of what is under way")
-    given = parser.parse_args()
+    only = parser.parse_args().only
     model, pairs = xfv.load_model(), xfv.load_pairs("orl")
 
-    if given.only != "costs":
+    if only != "costs":
         averages, settings = Averages(), {}
-        with connected(None, given.workers, most=999) as client:
-            for name, some, metrics, outcomes in (
-                ("sweep_orl_mistakes", mistakes_of(model, pairs)[:: given.every], MISTAKES, ("false accept", "false reject")),
-                ("sweep_orl", pairs[:: given.every], PROTOCOL, ("true accept", "true reject")),
+        with connected(None, None, most=os.cpu_count()) as client:
+            for name, some, metrics, key in (
+                ("sweep_orl_mistakes", mistakes_of(model, pairs), MISTAKES, partial(outcome, kept=("false accept", "false reject"))),
+                ("sweep_orl", pairs, PROTOCOL, partial(outcome, kept=("true accept", "true reject"))),
+                ("sweep_orl_halves", halves_of(model, pairs), "scores", half_of_person),
             ):
-                table, settings[name] = swept(model, some, metrics, given.work / name, client)
-                save_table(table, given.out / f"{name}.parquet", settings[name])
-                add_maps(averages, table, given.work / name, outcomes)
+                table, settings[name] = swept(model, some, metrics, WORK / name, client)
+                if metrics != "scores":
+                    save_table(table, RESULTS / f"{name}.parquet", settings[name])
+                add_maps(averages, table, WORK / name, key)
                 print(f"{name}: {table.pair.nunique()} pairs, {len(table)} rows", flush=True)
-        averages.save(given.out / "sweep_orl_maps.npz", settings)
-    if given.only != "maps":
-        some = pairs[pairs.folds == 0][np.linspace(0, 59, given.cost_pairs).astype(int)]
-        keep_costs(model, some, given.out / "sweep_orl_costs.parquet", sorted({1, given.workers}))
+        averages.save(RESULTS / "sweep_orl_maps.npz", settings)
+    if only != "maps":
+        first_fold = pairs[pairs.folds == 0]
+        keep_costs(model, first_fold[np.linspace(0, 59, COST_PAIRS).astype(int)], RESULTS / "sweep_orl_costs.parquet")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from xfvlib.methods import GRADIENT_METHODS
 from xfvlib.methods.fggb import fggb, fggb_from_kept
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
+from xfvlib.notebook import processor
 from xfvlib.sweep import connected, one_torch_thread, read_costs
 
 RUNS = 7
@@ -382,14 +383,6 @@ def reuse_in_sweep_table(model, pairs, partners=(1, 3, 10, 30, 100)):
         for count in partners:
             number, gradients, took = swept(count, client)
             print(f"| {count} | {number} | {gradients:.0f} | {took:.0f} |")
-
-
-def processor():
-    try:
-        lines = open("/proc/cpuinfo").read().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main():

@@ -15,7 +15,7 @@ import torch
 
 from xfvlib.evaluation import mean_interval
 from xfvlib.files import write_whole
-from xfvlib.methods import METHODS, both_maps, decision_threshold
+from xfvlib.methods import METHODS, both_maps, decision_threshold, options_of
 from xfvlib.perturb import FILLS, check_count, check_known, filled
 
 
@@ -173,14 +173,16 @@ def settings_of(metrics):
 def methods_of(methods):
     """``{label: (name, options)}`` from a name, a list of names, or a dict such as ``{"raw": {"method": "fggb", "embedding": "raw"}}``.
 
-    Raises ValueError for an unknown method, and for a label that a control has.
+    Raises ValueError for an unknown method or option, and for a label that a control has.
     """
     if not isinstance(methods, dict):
         methods = {name: {"method": name} for name in ([methods] if isinstance(methods, str) else methods)}
     named = {label: (given["method"], {k: v for k, v in given.items() if k != "method"}) for label, given in methods.items()}
-    for label, (name, _) in named.items():
+    for label, (name, given) in named.items():
         if name not in METHODS:
             raise ValueError(f"no method is called {name!r}; known methods: {', '.join(map(repr, METHODS))}")
+        if unknown := sorted(set(given) - set(options_of(name))):
+            raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(map(repr, options_of(name))) or 'none'}")
         if label in CONTROLS or label.endswith(REVERSED):
             raise ValueError(f"{label!r} is what a control is called; give the method another label")
     return named
@@ -194,7 +196,7 @@ def deletion_rows(model, pair, maps, settings, *, threshold, controls=True, seed
     Args:
         model: a FaceModel.
         pair: a Pair whose ``same`` is known.
-        maps: ``{method: (map_a, map_b)}``, signed ``(H, W)``.
+        maps: ``{method: (map_a, map_b)}``, signed ``(H, W)``; ``map_b`` may be None where only the probe is masked.
         settings: from :func:`settings_of`.
         threshold: cosine similarity at and above which the pair is accepted.
         controls: False to leave out "random" and "blob", which are the same whatever the methods; never the reversed order.
@@ -207,10 +209,11 @@ def deletion_rows(model, pair, maps, settings, *, threshold, controls=True, seed
     images, names = (pair.a, pair.b), (pair.name_a, pair.name_b)
     curves_of = curves_wanted(settings, pair.same)
     others = {fill: [filled(image, fill) for image in images] for fill, _, _ in curves_of}
+    unknown = [*(images if clean is None else ()), *(one for both in others.values() for one in both)]
     with torch.no_grad():
-        whole, *gone = model.embed(torch.stack([*images, *(one for both in others.values() for one in both)])).split(2)
-    clean = whole if clean is None else clean
-    gone = dict(zip(others, gone))
+        ends = [*model.embed(torch.stack(unknown)).split(2)] if unknown else []
+    clean = ends.pop(0) if clean is None else clean
+    gone = dict(zip(others, ends))
     known = {"name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same, "threshold": threshold}
     known["score"] = float((clean[0] * clean[1]).sum())
     rows = [known | {"metric": "scores"} for wanted in settings if wanted["metric"] == "scores"]
@@ -218,7 +221,7 @@ def deletion_rows(model, pair, maps, settings, *, threshold, controls=True, seed
     for (fill, steps, ranking), group in curves_of.items():
         ends = list(zip(clean, gone[fill]))
         sides = 2 if any(wanted["masked"] == "both" for wanted in group) else 1
-        signed = {name: both if ranking == "similarity" else [-one for one in both] for name, both in maps.items()}
+        signed = {name: both if ranking == "similarity" else [-one for one in both[:sides]] for name, both in maps.items()}
         for name, orders in (signed | fixed).items():
             forward = [both_ways(model, images[i], others[fill][i], orders[i], steps=steps, ends=ends[i]) for i in range(sides)]
             turned = {name + REVERSED: [backwards(one) for one in forward]} if name != "random" else {}
@@ -241,6 +244,12 @@ def curves_wanted(settings, same):
             group = wanted.setdefault((one["fill"], one["steps"], ranking), [])
             group += [one] if one not in group else []
     return wanted
+
+
+def sides_wanted(settings, same):
+    """How many images of a genuine (``same``) or impostor pair are masked, and so need a map: 0, 1 (the probe) or 2."""
+    masked = {wanted["masked"] for group in curves_wanted(settings, same).values() for wanted in group}
+    return 2 if "both" in masked else len(masked)
 
 
 def backwards(curves):
@@ -290,9 +299,11 @@ def deletion_table(model, pairs, methods=("fggb",), metrics=("deletion", "insert
     methods, settings, threshold = methods_of(methods), settings_of(metrics), decision_threshold(model, threshold)
     rows = []
     for number, pair in enumerate(pairs):
+        sides = sides_wanted(settings, pair.same)
         maps = {
-            label: both_maps(METHODS[name], model, pair.a, pair.b, threshold=threshold, **options)
+            label: both_maps(METHODS[name], model, pair.a, pair.b, sides=sides, threshold=threshold, **options)
             for label, (name, options) in methods.items()
+            if sides
         }
         found = deletion_rows(model, pair, maps, settings, threshold=threshold, controls=controls, seed=seed)
         rows += [{"pair": number} | row for row in found]

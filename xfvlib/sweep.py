@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from xfvlib.deletion import SCHEMA, as_frame, curves_wanted, deletion_rows, methods_of, settings_of
+from xfvlib.deletion import SCHEMA, as_frame, deletion_rows, methods_of, settings_of, sides_wanted
 from xfvlib.files import write_whole
 from xfvlib.gradients import ChannelGradients, channel_gradients, check_differentiable
 from xfvlib.methods import GRADIENT_METHODS, METHODS, both_maps, decision_threshold
@@ -278,13 +278,13 @@ def gradients_needed(job, numbers):
     """``(image, options)`` of the channel gradients that these pairs ask for, each once; the options as JSON."""
     options = {gradient_key(given) for name, _, given in job["methods"].values() if name == "fggb"}
     rows = job["pairs"].table.iloc[numbers]
-    rows = rows[[asks_for_maps(job, same) for same in rows.same]]
-    images = pd.unique(rows[["name_a", "name_b"]].to_numpy().ravel())
-    return [(image, key) for image in images for key in sorted(options)]
+    images = [image for row in rows.itertuples() for image in (row.name_a, row.name_b)[: sides(job, row.same)]]
+    return [(image, key) for image in dict.fromkeys(images) for key in sorted(options)]
 
 
-def asks_for_maps(job, same):
-    return job["maps"] is not None or bool(curves_wanted(job["settings"], bool(same)))
+def sides(job, same):
+    """How many maps a genuine or impostor pair needs: 0, 1 (the probe's) or 2."""
+    return 2 if job["maps"] is not None else sides_wanted(job["settings"], bool(same))
 
 
 def gradient_key(options):
@@ -368,7 +368,7 @@ def block_rows(job, number, costs):
         # one at a time: as for kept gradients, and the same whatever else is in the block
         embeddings = {name: model.embed(crop[None])[0] for name, crop in crops.items()}
     good = {n: row for n, row in zip(numbers, table.itertuples()) if row.name_a in crops and row.name_b in crops}
-    maps = block_maps(job, {n: row for n, row in good.items() if asks_for_maps(job, row.same)}, crops, embeddings, costs)
+    maps = block_maps(job, {n: row for n, row in good.items() if sides(job, row.same)}, crops, embeddings, costs)
     rows = []
     with timed(costs, "scoring"):
         for n, row in zip(numbers, table.itertuples()):
@@ -387,17 +387,19 @@ def block_rows(job, number, costs):
 
 
 def block_maps(job, rows, crops, embeddings, costs):
-    """Signed maps of both images of the given pairs: ``{pair: {label: [map_a, map_b]}}``."""
+    """Signed maps of the given pairs: ``{pair: {label: [map_a, map_b]}}``, ``map_b`` None where only the probe's is needed."""
     model, threshold = job["model"], job["threshold"]
     maps = {n: {label: [None, None] for label in job["methods"]} for n in rows}
-    sides = [(n, *side) for n, row in rows.items() for side in ((0, row.name_a, row.name_b), (1, row.name_b, row.name_a))]
+    asked = [(n, *side) for n, row in rows.items()
+             for side in ((0, row.name_a, row.name_b), (1, row.name_b, row.name_a))[: sides(job, row.same)]]  # fmt: skip
     for label, (name, method, options) in job["methods"].items():
         if name != "fggb":
             with timed(costs, label):
                 for n, row in rows.items():
-                    maps[n][label] = list(both_maps(method, model, crops[row.name_a], crops[row.name_b], threshold=threshold, **options))
+                    a, b = crops[row.name_a], crops[row.name_b]
+                    maps[n][label] = list(both_maps(method, model, a, b, sides=sides(job, row.same), threshold=threshold, **options))
     ours = {label: options for label, (name, _, options) in job["methods"].items() if name == "fggb"}
-    for image in dict.fromkeys(side[2] for side in sides):
+    for image in dict.fromkeys(side[2] for side in asked):
         for key in sorted({gradient_key(options) for options in ours.values()}):
             try:
                 kept = ChannelGradients(embeddings[image], torch.from_numpy(np.load(gradient_path(job["out"], image, key))))
@@ -407,7 +409,7 @@ def block_maps(job, rows, crops, embeddings, costs):
                 if gradient_key(options) == key:
                     with timed(costs, label):
                         blur = {"blur": options["blur"]} if "blur" in options else {}
-                        for n, side, _, partner in (side for side in sides if side[2] == image):
+                        for n, side, _, partner in (one for one in asked if one[2] == image):
                             maps[n][label][side] = fggb_from_kept(kept, embeddings[partner], threshold=threshold, **blur)
     return maps
 
@@ -451,7 +453,8 @@ def create_maps(job):
     group = zarr_module().open_group(job["out"] / "maps.zarr", mode="a")
     order, block = np.concatenate(job["tiles"]), len(job["tiles"][0])
     if "place" not in group:
-        group.create_array("place", data=np.argsort(order))
+        group.create_array("place", shape=order.shape, dtype=order.dtype)
+    group["place"][:] = np.argsort(order)  # each time: a run that was killed may have left it empty
     for label in job["methods"]:
         shape = (len(order), 2, *job["model"].size)
         if label not in group:

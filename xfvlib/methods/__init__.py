@@ -5,9 +5,11 @@ against ``reference``: > 0 speaks for a match, < 0 against it. To add one, write
 """
 
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 
+from xfvlib.gradients import each_channel_gradient
 from xfvlib.methods.corrrise import corrrise
 from xfvlib.methods.fame import fame
 from xfvlib.methods.fggb import fggb
@@ -118,8 +120,18 @@ def explain(model, pair, method="fggb", threshold=None, **options):
     return Explanation(pair, method, float(a @ b), threshold, map_a, map_b)
 
 
-def both_maps(method, model, a, b, **options):
-    """Maps of ``a`` judged against ``b`` and of ``b`` against ``a``; xFace's come together, at the price of one."""
+def both_maps(method, model, a, b, *, sides=2, **options):
+    """Maps of ``a`` judged against ``b`` and of ``b`` against ``a``, None with one side; xFace's come together, at the price of one."""
+    if sides == 1:
+        return method(model, a, b, **options), None
     if method is xface:
         return xface(model, a, b, both=True, **options)
     return method(model, a, b, **options), method(model, b, a, **options)
+
+
+def options_of(method):
+    """Names of the options that a method of ``METHODS`` has."""
+    known = set(signature(METHODS[method]).parameters)
+    if method == "fggb":  # which hands some on
+        known |= set(signature(each_channel_gradient).parameters)
+    return sorted(known - {"model", "image", "reference", "threshold", "options", "both"})
