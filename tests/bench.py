@@ -263,18 +263,14 @@ def sweep_table(model, pairs, count=48):
         with one_torch_thread():
             deletion_table(model, some, **arguments)
 
-    times = {"plain loop": seconds(loop, runs=3)[0]}
-    for workers in (1, 2):
-        with connected(None, workers, workers) as client:
+    def swept(client):
+        with tempfile.TemporaryDirectory() as out:
+            xfv.sweep(model, some, out=out, client=client, block=max(1, count // 12), **arguments)
 
-            def swept(client=client):
-                with tempfile.TemporaryDirectory() as out:
-                    xfv.sweep(model, some, out=out, client=client, block=max(1, count // 12), **arguments)
-
-            times[f"sweep, {workers} worker{'s' * (workers > 1)}"] = seconds(swept, runs=3)[0]
-    loop_time, one, two = times.values()
+    with connected(None, 1, 1) as single, connected(None, 2, 2) as double:  # at once, so that all three take turns
+        loop_time, one, two = seconds(loop, partial(swept, single), partial(swept, double), runs=3)
     print(f"\n### Gradient and deletion of {count} pairs, {model.name}\n\n| | pairs a second |\n|---|---|")
-    for name, took in times.items():
+    for name, took in (("plain loop", loop_time), ("sweep, 1 worker", one), ("sweep, 2 workers", two)):
         print(f"| {name} | {count / took:.2f} |")
     print(f"\nOverhead of the sweep, one worker against the loop: {one / loop_time - 1:.0%} (target: at most 10 %).")
     print(f"2 workers are {one / two:.2f} times as fast as 1 (target: 1.7).")
