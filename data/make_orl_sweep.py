@@ -131,7 +131,7 @@ def costs_of(model, pairs):
     frames = []
     for count in (1, 2):
         start = time.perf_counter()
-        with connected(None, count, count) as client, tempfile.TemporaryDirectory() as folder:
+        with connected(workers=count) as client, tempfile.TemporaryDirectory() as folder:
             client.run(exec, "import xfvlib")  # as the first task does
             ready = time.perf_counter() - start
             xfv.sweep(model, pairs[: 2 * count], ["fggb"], PROTOCOL, out=Path(folder) / "warm", client=client, block=1)
@@ -167,7 +167,7 @@ def main():
 
     if only != "costs":
         averages, settings = Averages(), {}
-        with connected(None, None, most=os.cpu_count()) as client:
+        with connected() as client:
             for name, some, metrics, key in (
                 ("sweep_orl_mistakes", mistakes_of(model, pairs), MISTAKES, partial(outcome, kept=("false accept", "false reject"))),
                 ("sweep_orl", pairs, PROTOCOL, partial(outcome, kept=("true accept", "true reject"))),

@@ -66,7 +66,7 @@ def main():
     arguments = parser.parse_args()
 
     model, pairs = setting(arguments)
-    with connected(None, None, most=999) as client:
+    with connected() as client:
         make(arguments, model, pairs, client)
 
 

@@ -267,7 +267,7 @@ def sweep_table(model, pairs, count=48):
         with tempfile.TemporaryDirectory() as out:
             xfv.sweep(model, some, out=out, client=client, block=max(1, count // 12), **arguments)
 
-    with connected(None, 1, 1) as single, connected(None, 2, 2) as double:  # at once, so that all three take turns
+    with connected(workers=1) as single, connected(workers=2) as double:  # at once, so that all three take turns
         loop_time, one, two = seconds(loop, partial(swept, single), partial(swept, double), runs=3)
     print(f"\n### Gradient and deletion of {count} pairs, {model.name}\n\n| | pairs a second |\n|---|---|")
     for name, took in (("plain loop", loop_time), ("sweep, 1 worker", one), ("sweep, 2 workers", two)):
@@ -350,7 +350,7 @@ def sweep_memory_table(model, pairs, counts=(12, 48, 192)):
     everything = pairs.all_pairs()
     for count in counts:
         some = everything[np.linspace(0, len(everything) - 1, count).round().astype(int)]
-        with connected(None, 2, 2) as client, tempfile.TemporaryDirectory() as out:
+        with connected(workers=2) as client, tempfile.TemporaryDirectory() as out:
             xfv.sweep(model, some, ["fggb"], {"metric": "deletion", "steps": 1}, out=out, client=client, block=4, controls=False)
             print(f"| {count} | {max(client.run(peak_of_this_process).values()):.0f} |")
 
@@ -374,7 +374,7 @@ def reuse_in_sweep_table(model, pairs, partners=(1, 3, 10, 30, 100)):
             xfv.sweep(model, some, ["fggb"], {"metric": "deletion", "steps": 1}, out=out, client=client, controls=False)
             return len(some), read_costs(out).gradients.sum(), 1000 * (time.perf_counter() - start) / len(some)
 
-    with connected(None, 2, 2) as client:
+    with connected(workers=2) as client:
         swept(1, client)  # warms up
         for count in partners:
             number, gradients, took = swept(count, client)

@@ -38,7 +38,7 @@ def slow(model, image, reference, *, threshold):
 
 @pytest.fixture(scope="module")
 def client():
-    with connected(None, workers=2, most=2) as client:  # what a sweep without a client starts, here once for all tests
+    with connected(workers=2) as client:  # what a sweep without a client starts, here once for all tests
         yield client
 
 

@@ -216,7 +216,7 @@ def loaded(job_path):
 
 
 @contextmanager
-def connected(client, workers, most):
+def connected(client=None, workers=None, most=None):
     """The caller's client; one to the address given; or one to new processes of one thread each on this machine, not more than ``most``."""
     import dask
     from dask.system import CPU_COUNT
@@ -231,7 +231,7 @@ def connected(client, workers, most):
         # Dask starts them by spawn, since a forked process may not use torch's threads
         with (
             dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
-            LocalCluster(n_workers=min(workers or CPU_COUNT, most), threads_per_worker=1, dashboard_address=":0",
+            LocalCluster(n_workers=min(count for count in (workers or CPU_COUNT, most) if count), threads_per_worker=1, dashboard_address=":0",
                          silence_logs=logging.ERROR) as cluster,
             Client(cluster) as found,
         ):  # fmt: skip
