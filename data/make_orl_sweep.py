@@ -15,6 +15,7 @@ import json
 import os
 import tempfile
 import time
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -74,43 +75,34 @@ def swept(model, pairs, metrics, work, client):
     return table, manifest
 
 
-class Averages:
-    """Means of maps by kind and name, at half the size, which loses nothing of maps blurred by more than that.
+def add_maps(maps, table, work, key):
+    """Add the maps of both images of every pair to the list ``maps[key(row)]``, unless the key, ``(kind, name)``, is None.
 
-    Every map is divided by its mean absolute value first, so that each pair counts the same.
+    Each is divided by its mean absolute value, so that every pair counts the same, and halved in size, which loses nothing of
+    maps that are blurred by more than that.
     """
-
-    def __init__(self):
-        self.sums, self.counts = {}, {}
-
-    def add(self, key, saliency):
-        small = F.avg_pool2d(torch.from_numpy(saliency / np.abs(saliency).mean())[None], 2)[0].numpy()
-        self.sums[key] = self.sums.get(key, 0) + small
-        self.counts[key] = self.counts.get(key, 0) + 1
-
-    def save(self, path, settings):
-        keys = sorted(self.sums)
-        arrays = {
-            "average": np.stack([self.sums[key] / self.counts[key] for key in keys]).astype(np.float16),
-            "kind": np.array([kind for kind, _ in keys]),
-            "name": np.array([name for _, name in keys]),
-            "maps": np.array([self.counts[key] for key in keys]),
-            "settings": np.array(json.dumps(settings, ensure_ascii=False)),
-        }
-
-        def write(temporary):
-            with open(temporary, "wb") as file:  # numpy would add its own ending to the name
-                np.savez_compressed(file, **arrays)
-
-        write_whole(path, write)
-
-
-def add_maps(averages, table, work, key):
-    """Add the maps of both images of every pair to the mean of ``key(row)``, ``(kind, name)`` or None."""
     for row in table.drop_duplicates("pair").itertuples():
         if key(row) is not None:
             for saliency in read_maps(work, "fggb", [row.pair])[0]:
-                averages.add(key(row), saliency)
+                scaled = torch.from_numpy(saliency / np.abs(saliency).mean())
+                maps[key(row)].append(F.avg_pool2d(scaled[None], 2)[0].numpy())
+
+
+def save_averages(maps, path, settings):
+    keys = sorted(maps)
+    arrays = {
+        "average": np.stack([np.mean(maps[key], axis=0) for key in keys]).astype(np.float16),
+        "kind": np.array([kind for kind, _ in keys]),
+        "name": np.array([name for _, name in keys]),
+        "maps": np.array([len(maps[key]) for key in keys]),
+        "settings": np.array(json.dumps(settings, ensure_ascii=False)),
+    }
+
+    def write(temporary):
+        with open(temporary, "wb") as file:  # numpy would add its own ending to the name
+            np.savez_compressed(file, **arrays)
+
+    write_whole(path, write)
 
 
 def outcome(row, kept):
@@ -166,7 +158,7 @@ def main():
     model, pairs = xfv.load_model(), xfv.load_pairs("orl")
 
     if only != "costs":
-        averages, settings = Averages(), {}
+        maps, settings = defaultdict(list), {}
         with connected() as client:
             for name, some, metrics, key in (
                 ("sweep_orl_mistakes", mistakes_of(model, pairs), MISTAKES, partial(outcome, kept=("false accept", "false reject"))),
@@ -176,9 +168,9 @@ def main():
                 table, settings[name] = swept(model, some, metrics, WORK / name, client)
                 if metrics != "scores":
                     save_table(table, RESULTS / f"{name}.parquet", settings[name])
-                add_maps(averages, table, WORK / name, key)
+                add_maps(maps, table, WORK / name, key)
                 print(f"{name}: {table.pair.nunique()} pairs, {len(table)} rows", flush=True)
-        averages.save(RESULTS / "sweep_orl_maps.npz", settings)
+        save_averages(maps, RESULTS / "sweep_orl_maps.npz", settings)
     if only != "maps":
         first_fold = pairs[pairs.folds == 0]
         keep_costs(model, first_fold[np.linspace(0, 59, COST_PAIRS).astype(int)], RESULTS / "sweep_orl_costs.parquet")
