@@ -213,9 +213,60 @@ def test_only_common_pairs_are_compared():
     assert found.pairs == 2 and found.gain == pytest.approx(10)
 
 
+def test_pairs_are_told_by_their_names_in_tables_that_number_them_differently():
+    table = made_up(one=[10, 20, 30, 40], two=[12, 25, 30, 47])
+    numbered = table.assign(pair=np.where(table.method == "two", 3 - table.pair, table.pair))
+    assert dl.compare(numbered, "one", "two").equals(dl.compare(table, "one", "two"))
+
+
+def test_the_standing_answers_which_how_much_and_more_than_chance():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 5, 50)
+    few = 24 + noise[:20]
+    table = made_up(poor=40 + noise + rng.normal(0, 1, 50), good=25 + noise + rng.normal(0, 1, 50), few=few, random=60 + noise, blob=30 + noise,
+                    **{"blob reversed": 80 + noise, "good reversed": 70 + noise})  # fmt: skip
+    table = pd.concat([table, table.assign(metric="insertion")])
+    found = dl.standing(table)
+    deleted, inserted = (only(found, metric=metric) for metric in ("deletion", "insertion"))
+    assert set(deleted.method[:2]) == {"few", "good"} and deleted.method[2:].tolist() == ["blob", "poor", "random", "blob reversed"]
+    row = deleted.set_index("method").loc["good"]
+    assert row.control == "blob" and row["than control"] == "better" and row.gain == pytest.approx(5, abs=0.5)
+    assert row.area == pytest.approx(25, abs=2) and row.low < row.area < row.high
+    verdicts = deleted.set_index("method")["than best"]
+    assert sorted(verdicts[["few", "good"]]) in (["best", "no difference found"], ["best", "worse"]) and verdicts["poor"] == "worse"
+    assert verdicts[["blob", "random", "blob reversed"]].isna().all()
+    assert inserted.method.iloc[0] == "blob reversed" and inserted.set_index("method")["than best"]["poor"] == "best"
+
+
+def test_one_call_says_which_explanation_is_more_faithful(tiny, tiny_pairs):
+    found = xfv.faithfulness(tiny, tiny_pairs[::8], ["fggb", "gradient"], "deletion", threshold=THRESHOLD)
+    table = dl.deletion_table(tiny, tiny_pairs[::8], ["fggb", "gradient"], "deletion", threshold=THRESHOLD)
+    assert found.equals(dl.standing(table)) and len(found) == 2 * 5
+    assert set(found["than best"].dropna()) <= {"best", "better", "worse", "no difference found"}
+
+
+def test_noise_is_not_the_same_in_both_images(tiny, tiny_pairs):
+    pair = tiny_pairs[0]
+    both = dl.deletion_scores(tiny, pair, RANKING, RANKING, fill="noise")
+    other = dl.deletion_scores(tiny, pair, RANKING, RANKING, fill="noise", seed=1)
+    assert both[-1] < 0.9999 and both[-1] != other[-1] and both[0] == other[0]
+    settings = dl.settings_of({"metric": "deletion", "masked": "both", "fill": "noise"})
+    rows = dl.deletion_rows(tiny, pair, {"m": (RANKING, RANKING)}, settings, threshold=0.5)
+    assert np.allclose(next(row for row in rows if row["method"] == "m")["scores"], both, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "call, words",
     [
+        (lambda t: dl.settings_of({"metric": "deletion", "fil": "black"}), "'fill'"),
+        (lambda t: dl.settings_of({"fill": "black"}), "needs the key 'metric'"),
+        (lambda t: dl.settings_of({"metric": "scores", "fill": "black"}), "no other"),
+        (lambda t: dl.methods_of({"raw": {"embedding": "raw"}}), "key 'method'"),
+        (lambda t: dl.methods_of({"raw": "fggb"}), "key 'method'"),
+        (lambda t: dl.compare(pd.concat([t, t.assign(threshold=0.5)]), "fggb", "gradient"), "2 thresholds"),
+        (lambda t: dl.compare(t[(t.method != "gradient") | (t.metric == "deletion")], "fggb", "gradient"), "under metric insertion"),
+        (lambda t: dl.compare(t[t.pair == 0], "fggb", "gradient"), "pairs in common"),
+        (lambda t: dl.compare(t[:0], "fggb", "gradient"), "no row"),
         (lambda t: dl.setting("erasure"), "'insertion'"),
         (lambda t: dl.setting("deletion", fill="white"), "'blur'"),
         (lambda t: dl.setting("deletion", masked="reference"), "'both'"),
@@ -236,3 +287,9 @@ def test_wrong_tables_and_settings_are_refused_in_words(table, call, words):
 def test_a_map_with_nan_has_no_order(crops):
     with pytest.raises(ValueError, match="1 of the map's 400"):
         dl.progressively(crops[0], torch.where(RANKING == RANKING.max(), torch.nan, RANKING), "deletion")
+
+
+def test_a_pair_without_a_label_has_no_right_decision(tiny, crops):
+    with pytest.raises(ValueError, match="set same"):
+        dl.deletion_table(tiny, [xfv.Pair(*crops)], ["gradient"], threshold=THRESHOLD)
+    assert len(dl.deletion_table(tiny, [xfv.Pair(*crops)], ["gradient"], "scores", threshold=THRESHOLD)) == 1

@@ -301,6 +301,16 @@ def test_smoothgrad_without_noise_is_the_gradient(tiny, crops):
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_smoothgrad_equals_its_definition(tiny, crops):
+    sigma = 0.2 * float(crops[0].max() - crops[0].min())
+    torch.manual_seed(3)  # captum draws all copies at once; their rows are as long as the image, 1,200 values being whole sixteens
+    noise = torch.normal(0.0, torch.full((7, 1200), sigma))
+    copies = [crops[0] + one.view(3, 20, 20) for one in noise]
+    expected = torch.stack([METHODS["gradient"](tiny, copy, crops[1]) for copy in copies]).mean(dim=0)
+    assert torch.allclose(METHODS["smoothgrad"](tiny, *crops, samples=7, noise=0.2, seed=3), expected, atol=1e-7)
+    assert noise.std() == pytest.approx(sigma, rel=0.05)
+
+
 def test_grad_cam_equals_its_definition(tiny, crops):
     body, head = tiny.network[:5], tiny.network[5:]
     activations = body((crops[:1] - 0.5) / 0.5).detach().requires_grad_(True)
@@ -352,6 +362,28 @@ def test_fame_walks_away_from_the_partner_and_towards_it(tiny, crops):
     assert torch.allclose(METHODS["fame"](tiny, *crops, steps=10), halves[0] + halves[1])
 
 
+def test_fame_shows_the_brightness_that_moved(tiny, crops):
+    moved = walked(crops[0], cosine_to(tiny, crops[1]), 10, 1 / 255, 0.01).numpy() - crops[0].numpy()
+    grey = np.abs(0.2989 * moved[0] + 0.587 * moved[1] + 0.114 * moved[2])
+    smooth = gaussian_filter(grey, 7.7 * 20 / 112)
+    expected = (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    assert np.allclose(METHODS["fame"](tiny, *crops, part="similarity", steps=10), expected, atol=1e-5)
+
+
+def test_noise_differs_between_the_images_and_with_the_seed(tiny, crops):
+    for method, options in (
+        ("xface", {"fill": "noise"}),
+        ("occlusion", {"fill": "noise"}),
+        ("integrated_gradients", {"baseline": "noise"}),
+    ):
+        one, other = (METHODS[method](tiny, *crops, seed=seed, **options) for seed in (0, 1))
+        assert not torch.equal(one, other)
+    black, noise = (
+        METHODS["xface"](tiny, crops[0], crops[0], scoring=3, fill=fill, sizes=(14,)).abs().max() for fill in ("black", "noise")
+    )
+    assert noise > 10 * black  # the same in the same places costs nothing but rounding
+
+
 def test_fame_stops_at_once_where_there_is_nothing_to_change(tiny, crops):
     assert METHODS["fame"](tiny, crops[0], crops[0], part="dissimilarity").abs().max() == 0
     assert torch.equal(walked(crops[0], cosine_to(tiny, crops[1]), 50, 1 / 255, stop=1.1), crops[0])
@@ -382,7 +414,7 @@ def test_two_runs_with_one_seed_are_equal_and_leave_the_global_generators_alone(
     first = quick(method, tiny, *crops)
     assert torch.equal(first, quick(method, tiny, *crops))
     assert torch.equal(states[0], torch.get_rng_state()) and np.array_equal(states[1], np.random.get_state()[1])
-    if "seed" in inspect.signature(METHODS[method]).parameters:
+    if method in ("smoothgrad", "corrrise", "lime"):  # the others draw nothing but noise as a fill
         assert not torch.equal(first, quick(method, tiny, *crops, seed=1))
 
 
@@ -446,8 +478,12 @@ def test_methods_warn_of_nothing(tiny, crops, method):
         ("corrrise", {"correlation": "kendall"}, "'pearson', 'rank'"),
         ("minplus", {"part": "H2-"}, "'mean', 'H0-', 'H1-'"),
         ("minplus", {"sigma": 0}, "sigma is 0"),
-        ("minplus", {"step": -1}, "step -1"),
-        ("minplus", {"tmax": -1}, "tmax is -1"),
+        ("minplus", {"step": 0}, "step 0"),
+        ("minplus", {"tmax": 0}, "tmax is 0"),
+        ("xface", {"sizes": ()}, "sizes is empty"),
+        ("xface", {"stride": 0}, "above 0"),
+        ("xface", {"blur": -5}, "above 0"),
+        ("occlusion", {"stride": -7}, "above 0"),
         ("lime", {"samples": 64}, "samples is 64; .* at least 65"),
         ("lime", {"superpixels": 0}, "superpixels is 0"),
         ("occlusion", {"stride": 20}, "stride is 20 and size 14"),

@@ -1,6 +1,7 @@
 """Explain face verification: which pixels and which frequencies made two photographs match, or not."""
 
 from xfvlib.alignment import align
+from xfvlib.deletion import faithfulness
 from xfvlib.evaluation import calibrate, scores
 from xfvlib.frequency import frequency_influence
 from xfvlib.gradients import channel_gradients
@@ -11,5 +12,5 @@ from xfvlib.pairs import Pair, PairSet, load_pairs
 from xfvlib.sweep import read_sweep, sweep
 
 __all__ = ["METHODS", "FaceModel", "Pair", "PairSet", "align", "calibrate", "channel_gradients", "explain",
-           "frequency_influence", "load_model", "load_pairs", "notebook_setup", "read_sweep",
+           "faithfulness", "frequency_influence", "load_model", "load_pairs", "notebook_setup", "read_sweep",
            "scores", "sweep"]  # fmt: skip

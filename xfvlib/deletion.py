@@ -6,6 +6,7 @@ which :func:`areas`, :func:`compare` and :func:`gains` read their answers. :func
 
 import json
 import zlib
+from inspect import signature
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from xfvlib.methods import METHODS, both_maps, decision_threshold, options_of
 from xfvlib.perturb import FILLS, check_count, check_known, filled
 
 
-def progressively(image, ranking, kind, *, steps=10, fill="black"):
+def progressively(image, ranking, kind, *, steps=10, fill="black", seed=0):
     """An image while its pixels go, or come, in the order of a map: ``(steps + 1, 3, H, W)``.
 
     Args:
@@ -27,12 +28,12 @@ def progressively(image, ranking, kind, *, steps=10, fill="black"):
         ranking: ``(H, W)``; the highest pixels come first, equal ones in reading order.
         kind: "deletion", from the image to the fill, or "insertion", from the fill to the image.
         steps: 0, 1, …, steps of equal numbers of pixels; the first and the last are exact.
-        fill: one of ``FILLS``.
+        fill, seed: as for :func:`xfvlib.perturb.filled`.
     """
     check_known("kind", kind, ("deletion", "insertion"))
     check_ranking(ranking, image)
     chosen = first_pixels(ranking, steps)
-    other = filled(image, fill)
+    other = filled(image, fill, seed)
     return torch.where(chosen, other, image) if kind == "deletion" else torch.where(chosen, image, other)
 
 
@@ -53,7 +54,7 @@ def first_pixels(ranking, steps):
     return (place[None] < counts[:, None]).view(-1, 1, *ranking.shape)
 
 
-def deletion_scores(model, pair, map_a, map_b=None, *, kind="deletion", steps=10, fill="black"):
+def deletion_scores(model, pair, map_a, map_b=None, *, kind="deletion", steps=10, fill="black", seed=0):
     """Cosine similarity while the pixels of a pair go, or come, in the order of its maps.
 
     Args:
@@ -62,13 +63,19 @@ def deletion_scores(model, pair, map_a, map_b=None, *, kind="deletion", steps=10
         map_a, map_b: ``(H, W)``, the ranking of each image's pixels; without ``map_b`` the reference stays untouched.
             To follow a dissimilarity map, pass the signed maps with their sign turned.
         kind, steps, fill: as for :func:`progressively`.
+        seed: of noise as the fill, which depends on the image's name besides.
 
     Returns:
         float ``(steps + 1,)`` in [−1, 1].
     """
     with torch.no_grad():
-        a = model.embed(progressively(pair.a, map_a, kind, steps=steps, fill=fill))
-        b = model.embed(pair.b[None] if map_b is None else progressively(pair.b, map_b, kind, steps=steps, fill=fill))
+        a = model.embed(progressively(pair.a, map_a, kind, steps=steps, fill=fill, seed=noise_seed(pair.name_a, seed)))
+        b = (
+            pair.b[None]
+            if map_b is None
+            else progressively(pair.b, map_b, kind, steps=steps, fill=fill, seed=noise_seed(pair.name_b, seed))
+        )
+        b = model.embed(b)
     return (a * b).sum(dim=1).cpu().numpy()
 
 
@@ -107,6 +114,11 @@ def both_ways(model, image, other, ranking, *, steps, ends):
     whole, gone = (end[None] for end in ends)
     deleted, inserted = inner[: steps - 1], inner[steps - 1 :]
     return {"deletion": torch.cat([whole, deleted, gone]), "insertion": torch.cat([gone, inserted, whole])}
+
+
+def noise_seed(name, seed):
+    """Seed of the noise in the place of an image's pixels: two images of a pair must not share it."""
+    return zlib.crc32(f"{seed} noise {name}".encode())
 
 
 def random_order(image, name, seed=0):
@@ -167,7 +179,14 @@ def setting(metric, *, ranking="matching", pairs="all", masked="probe", fill="bl
 def settings_of(metrics):
     """Checked settings from ``"deletion"``, or a list of names and of dicts such as ``{"metric": "deletion", "fill": "mean"}``."""
     listed = [metrics] if isinstance(metrics, (str, dict)) else list(metrics)
-    return [setting(**(metric if isinstance(metric, dict) else {"metric": metric})) for metric in listed]
+    listed = [metric if isinstance(metric, dict) else {"metric": metric} for metric in listed]
+    for given in listed:
+        known = ["metric"] if given.get("metric") == "scores" else list(signature(setting).parameters)
+        if "metric" not in given or set(given) - set(known):
+            raise ValueError(
+                f"{given} is no metric; it needs the key 'metric' and may have {', '.join(map(repr, known[1:])) or 'no other'}"
+            )
+    return [setting(**given) for given in listed]
 
 
 def methods_of(methods):
@@ -177,6 +196,9 @@ def methods_of(methods):
     """
     if not isinstance(methods, dict):
         methods = {name: {"method": name} for name in ([methods] if isinstance(methods, str) else methods)}
+    for label, given in methods.items():
+        if not isinstance(given, dict) or "method" not in given:
+            raise ValueError(f"{label!r} is given as {given!r}; a dict with the key 'method' is needed, such as {{'method': 'fggb'}}")
     named = {label: (given["method"], {k: v for k, v in given.items() if k != "method"}) for label, given in methods.items()}
     for label, (name, given) in named.items():
         if name not in METHODS:
@@ -200,15 +222,19 @@ def deletion_rows(model, pair, maps, settings, *, threshold, controls=True, seed
         settings: from :func:`settings_of`.
         threshold: cosine similarity at and above which the pair is accepted.
         controls: False to leave out "random" and "blob", which are the same whatever the methods; never the reversed order.
-        seed: of the random order.
+        seed: of the random order, and of noise as the fill.
         clean: ``(2, N)``, embeddings of the untouched pair where they are known.
 
     Returns:
         A list of dicts, columns as in :func:`deletion_table`.
     """
     images, names = (pair.a, pair.b), (pair.name_a, pair.name_b)
+    if pair.same is None and any(wanted["metric"] != "scores" for wanted in settings):
+        raise ValueError(
+            f"whether {pair.name_a} and {pair.name_b} show one person is not known, and so not which decision is right: set same"
+        )
     curves_of = curves_wanted(settings, pair.same)
-    others = {fill: [filled(image, fill) for image in images] for fill, _, _ in curves_of}
+    others = {fill: [filled(image, fill, noise_seed(called, seed)) for image, called in zip(images, names)] for fill, _, _ in curves_of}
     unknown = [*(images if clean is None else ()), *(one for both in others.values() for one in both)]
     with torch.no_grad():
         ends = [*model.embed(torch.stack(unknown)).split(2)] if unknown else []
@@ -376,7 +402,7 @@ def compare(table, method, other, pairs="matching", *, draws=2000, seed=0):
         better one: lower deletion or higher insertion), ``low, high`` (95 %), and ``verdict``: "better", "worse", or "no difference found".
 
     Raises:
-        ValueError: a method that the table does not hold, or fewer than two common pairs.
+        ValueError: a method that the table does not hold under each setting, fewer than two common pairs, or several thresholds.
     """
     found = []
     for key, wide in by_pair(table, pairs, method, other):
@@ -389,7 +415,8 @@ def gains(table, pairs="matching", *, draws=2000, seed=0):
     """What every method adds to the best order that has not seen the picture: its control-adjusted score.
 
     A method that ranks no better than a blob in the middle of every image has shown nothing about this image. The best of
-    ``FIXED_ORDERS`` is chosen for each setting by its mean area over the method's own pairs.
+    ``FIXED_ORDERS`` is chosen for each setting by its mean area over the method's own pairs, and stays chosen when pairs are
+    drawn again.
 
     Returns:
         A table as that of :func:`compare`; ``other`` is the control that was chosen.
@@ -406,11 +433,49 @@ def gains(table, pairs="matching", *, draws=2000, seed=0):
     return pd.DataFrame(found, columns=[*SETTING, *PAIRED])
 
 
+def standing(table, pairs="matching", *, draws=2000, seed=0):
+    """Which explanation is the more faithful one, by how much, and is it more than chance: the answers of all three in one table.
+
+    Args:
+        table: from :func:`deletion_table` or a sweep with its controls.
+        pairs, draws, seed: as for :func:`areas`.
+
+    Returns:
+        A table, one row a setting × method or control, the best area first: the setting, ``method, pairs, area, low, high``
+        (percent, 95 %); ``control``, the best order that has not seen the picture, ``gain`` over it in percentage points and
+        ``than control``; ``than best``, against the first method. Both are verdicts as in :func:`compare`; controls have none.
+    """
+    answers, chance = areas(table, pairs, draws=draws, seed=seed), gains(table, pairs, draws=draws, seed=seed)
+    chance = chance.rename(columns={"other": "control", "verdict": "than control"})[[*SETTING, "method", "control", "gain", "than control"]]
+    answers = answers[~answers.method.str.endswith(REVERSED) | answers.method.isin(FIXED_ORDERS)].merge(chance, how="left")
+    found = []
+    for key, rows in answers.groupby(SETTING, sort=False):
+        rows = rows.sort_values("area", ascending=key[0] == "deletion", kind="stable")
+        methods = rows.method[rows.control.notna()].tolist()
+        same = (table[SETTING] == list(key)).all(axis=1)
+        verdicts = {other: compare(table[same], other, methods[0], pairs, draws=draws, seed=seed).verdict[0] for other in methods[1:]}
+        found.append(rows.assign(**{"than best": rows.method.map({methods[0]: "best"} | verdicts)}))
+    return pd.concat(found, ignore_index=True)
+
+
+def faithfulness(model, pairs, methods=("fggb",), metrics=("deletion", "insertion"), *, threshold=None, seed=0):
+    """Explain pairs by several methods and say which is the more faithful one, by how much, and whether it is more than chance.
+
+    Arguments as for :func:`deletion_table`, the answer as of :func:`standing`, which also reads a sweep's table.
+
+    Example:
+        >>> faithfulness(model, pairs[:100], ["fggb", "occlusion"])  # doctest: +SKIP
+    """
+    return standing(deletion_table(model, pairs, methods, metrics, threshold=threshold, seed=seed))
+
+
 PAIRED = ["method", "other", "pairs", "gain", "low", "high", "verdict"]
 
 
 def paired(areas, method, other, metric, draws, seed):
     """One row of :func:`compare`."""
+    if len(areas) < 2:
+        raise ValueError(f"{method!r} and {other!r} have {len(areas)} pairs in common; an interval needs two or more")
     difference = (areas[method] - areas[other]) * (-1 if metric == "deletion" else 1)
     gain, low, high = (float(value) for value in mean_interval(difference, draws=draws, seed=seed))
     verdict = "better" if low > 0 else "worse" if high < 0 else "no difference found"
@@ -420,9 +485,14 @@ def paired(areas, method, other, metric, draws, seed):
 def by_pair(table, pairs, *needed):
     """Areas with a row a pair and a column a method, for each setting: yields ``(setting, table)``."""
     rows = scored(table, pairs)
-    if missing := [name for name in needed if name not in set(rows.method)]:
-        raise ValueError(f"the table has no {missing[0]!r}; it holds {', '.join(map(repr, rows.method.unique()))}")
+    if rows.empty:
+        raise ValueError(f"no row of the table has an area of {pairs} pairs")
+    if rows.threshold.nunique() > 1:
+        raise ValueError(f"the table holds {rows.threshold.nunique()} thresholds, {sorted(rows.threshold.unique())}; compare one at a time")
     for key, group in rows.groupby(SETTING, sort=False):
+        if missing := [name for name in needed if name not in set(group.method)]:
+            under = ", ".join(f"{name} {value}" for name, value in zip(SETTING, key))
+            raise ValueError(f"the table has no {missing[0]!r} under {under}; it holds {', '.join(map(repr, group.method.unique()))}")
         # tables of several sweeps number their pairs each in its own way: the names tell which are the same
         once = group.drop_duplicates(["name_a", "name_b", "method"])
         yield key, once.pivot(index=["name_a", "name_b"], columns="method", values="area")

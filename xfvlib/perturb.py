@@ -10,7 +10,7 @@ FILLS = ("black", "mean", "blur", "noise")
 
 
 def filled(image, fill, seed=0):
-    """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or uniform "noise"."""
+    """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or uniform "noise" of a seed."""
     check_known("fill", fill, FILLS)
     if fill == "black":
         return torch.zeros_like(image)
@@ -68,21 +68,23 @@ def squares(corners, side, size):
     return both
 
 
-def occluding(image, rows, columns, fill="black"):
+def occluding(image, rows, columns, fill="black", seed=0):
     """The image with each of many :func:`squares` filled: a callable for :func:`embedded`.
 
     Args:
         image: ``(3, H, W)``.
         rows, columns: ``(count, H)`` and ``(count, W)`` of 0 and 1, on the device of the image.
-        fill: one of ``FILLS``.
+        fill, seed: as for :func:`filled`.
     """
-    other = filled(image.cpu(), fill).to(image.device)
+    other = filled(image.cpu(), fill, seed).to(image.device)
     # exact where the weight is 0 or 1, and five times as fast as torch.where, which broadcasts slowly
     return lambda some: torch.lerp(image, other, rows[some, None, :, None] * columns[some, None, None, :])
 
 
 def scaled(pixels, image, base=112):
-    """A length on an image ``base`` pixels high as whole pixels, at least 1, of ``image`` ``(3, H, W)``."""
+    """A length on an image ``base`` pixels high as whole pixels, at least 1, of ``image`` ``(3, H, W)``; ValueError unless it is above 0."""
+    if not pixels > 0:
+        raise ValueError(f"a length of {pixels!r} pixels is given; it must be above 0")
     return max(1, round(pixels * image.shape[-2] / base))
 
 

@@ -11,7 +11,7 @@ from xfvlib.deletion import first_pixels, methods_of, random_order
 from xfvlib.evaluation import auc, mean_interval
 from xfvlib.methods import METHODS, decision_threshold, explain
 from xfvlib.pairs import person
-from xfvlib.perturb import scaled
+from xfvlib.perturb import check_count, check_side, scaled
 
 
 def map_similarity(one, other):
@@ -72,7 +72,11 @@ def swapped_partner(model, pair, other, method="fggb", *, threshold=None, **opti
 
 
 def identical_images(model, image, method="fggb", *, threshold=None, **options):
-    """Share of the dissimilarity map in the whole map of an image judged against itself, in [0, 1]: nothing speaks against that match."""
+    """Share of the dissimilarity map in the whole map of an image judged against itself, in [0, 1]; NaN where the map is 0.
+
+    Nothing speaks against that match, so 0 is right. A method that follows the cosine's own gradient has nothing to follow
+    there, at the cosine's maximum: its map is rounding, whatever its share.
+    """
     saliency = METHODS[method](model, image, image, threshold=decision_threshold(model, threshold), **options)
     return float((-saliency).clamp(min=0).sum() / saliency.abs().sum())
 
@@ -89,13 +93,20 @@ def patched(pair, donor, *, patches=27, side=16, seed=0):
 
     Returns:
         ``(image, places)``: ``(3, H, W)`` and bool ``(H, W)``.
+
+    Raises:
+        ValueError: no patches, or patches that cover the whole image.
     """
+    check_count("patches", patches)
     height, width = pair.a.shape[-2:]
     side = scaled(side, pair.a)
+    check_side("side", side, pair.a)
     rng = np.random.default_rng(seed)
     places = torch.zeros(height, width, dtype=torch.bool)
     for y, x in zip(rng.integers(0, height - side + 1, patches), rng.integers(0, width - side + 1, patches)):
         places[y : y + side, x : x + side] = True
+    if places.all():
+        raise ValueError(f"{patches} patches of {side} pixels cover the whole image of {height} × {width}; ask for fewer or smaller ones")
     return torch.where(places, donor, pair.a), places
 
 
@@ -118,10 +129,11 @@ def patch_test(model, pairs, methods=("fggb",), *, threshold=None, patches=27, s
 
     Returns:
         A table, one row a pair × method: ``pair, name_a, name_b, same, donor, method, threshold, accepted`` (with all patches),
-        ``scores`` at each of ``FRACTIONS``, and ``localisation``: the chance that a pixel of a patch comes before one outside.
+        ``scores`` at each of ``FRACTIONS``, and ``localisation``: the chance that the map puts a pixel of a patch before one
+        outside, lowest first in a genuine pair, whose patches speak against a match, highest first in an impostor pair.
 
     Raises:
-        ValueError: an unknown method, or no image of another person is at hand.
+        ValueError: an unknown method, no image of another person is at hand, or patches that cover nothing or everything.
 
     Source: Patch-LFW of xSSAB (Huber et al. 2024); which people the patches come from and where they lie is drawn here.
     """
@@ -141,7 +153,7 @@ def patch_test(model, pairs, methods=("fggb",), *, threshold=None, patches=27, s
                 scores = model.embed(torch.where(first_pixels(first, 20)[:-1], pair.a, spoilt)) @ target
             rows.append({"pair": number, "name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same, "donor": donor,
                          "method": name, "threshold": threshold, "accepted": accepted, "scores": scores.cpu().numpy(),
-                         "localisation": auc(first.flatten().numpy(), places.flatten().numpy())})  # fmt: skip
+                         "localisation": auc((-saliency if pair.same else saliency).flatten().numpy(), places.flatten().numpy())})  # fmt: skip
     return pd.DataFrame(rows)
 
 

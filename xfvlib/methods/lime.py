@@ -21,7 +21,7 @@ def lime(model, image, reference, *, threshold=None, samples=500, superpixels=64
         superpixels: about how many.
         compactness: weight of place against colour in making them; see :func:`segments`.
         fill: what is seen in place of a superpixel, one of :data:`xfvlib.perturb.FILLS`.
-        seed: of the samples.
+        seed: of the samples, and of noise as the fill.
         batch: images in a forward pass.
         progress: show a progress bar.
 
@@ -44,7 +44,7 @@ def lime(model, image, reference, *, threshold=None, samples=500, superpixels=64
     labels = segments(image.cpu(), superpixels, compactness).to(model.device)
     count = int(labels.max()) + 1
     check_count("samples", samples, count + 1)
-    image, other, score = image.to(model.device), filled(image.cpu(), fill).to(model.device), cosine_to(model, reference)
+    image, other, score = image.to(model.device), filled(image.cpu(), fill, seed).to(model.device), cosine_to(model, reference)
     random = torch.Generator().manual_seed(seed)
 
     def draw(whole, **others):

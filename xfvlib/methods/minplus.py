@@ -11,7 +11,7 @@ CANVAS = 0.01  # brightness of the near-black canvas, as a share of the image's
 
 
 def minplus(model, image, reference, *, threshold=None, part="mean", quick=False, sigma=161 / 8.5, step=None, tmax=None, th=0.01,
-            batch=32, progress=False):  # fmt: skip
+            seed=0, batch=32, progress=False):  # fmt: skip
     """MinPlus map of what makes ``image`` like ``reference``. The method knows similarity only; little of its map is below 0.
 
     The regions are Gaussians of height 1 on a grid. Four experiments give each region an effect on the cosine: H0−, what is
@@ -29,6 +29,7 @@ def minplus(model, image, reference, *, threshold=None, part="mean", quick=False
         sigma, step: of the Gaussian, and between regions, in pixels of a 256-pixel image; scaled with the image. None: 16.
         tmax: greedy steps at most. None: 20.
         th: regions go until the cosine is ≤ th, and come until it is within th of the whole image's.
+        seed: not used, since nothing is drawn.
         batch: images in a forward pass.
         progress: show progress bars.
 
@@ -41,7 +42,8 @@ def minplus(model, image, reference, *, threshold=None, part="mean", quick=False
     Source: the paper's four experiments, with parameters from ports of its code. Ours: regions in the middle of the grid's
     cells, the canvas's brightness, none chosen twice, the smoothing and the scaling before the mean, and when adding ends.
     """
-    step, tmax = step or (32 if quick else 16), tmax or (5 if quick else 20)
+    step = (32 if quick else 16) if step is None else step
+    tmax = (5 if quick else 20) if tmax is None else tmax
     check_known("part", part, ("mean", *PARTS))
     check_count("tmax", tmax)
     if not (sigma > 0 and step > 0):

@@ -7,7 +7,7 @@ from xfvlib.perturb import FILLS, check_known, check_side, embedded, occluding, 
 
 
 def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 28), stride=5, blur=5, fill="black",
-          batch=32, progress=False, both=False):  # fmt: skip
+          seed=0, batch=32, progress=False, both=False):  # fmt: skip
     """Signed xFace map: what an occluding square adds to the cosine distance, per pixel of the square.
 
     A pixel gets the sum over the squares that cover it, divided by the number of all squares; then comes a blur, then the
@@ -22,7 +22,7 @@ def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 2
         sizes, stride: sides of the squares and the step between them. As in the authors' code every square ends before the
             lower and the right edge, where up to ``stride`` pixels are never covered.
         blur: sigma and width of the Gaussian kernel; 0 for none.
-        fill: what a square shows, one of :data:`xfvlib.perturb.FILLS`.
+        fill, seed: what a square shows, as for :func:`xfvlib.perturb.filled`; noise differs between the two images.
         batch: images in a forward pass.
         progress: show progress bars.
         both: return two maps, of the image and of the reference; scorings 1 and 3 occlude both anyway.
@@ -32,12 +32,15 @@ def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 2
         absolute value in the end, which is left to the display.
 
     Raises:
-        ValueError: an unknown scoring or fill, squares larger than the image, batch < 1.
+        ValueError: an unknown scoring or fill, no sizes, lengths ≤ 0, squares larger than the image, batch < 1.
 
-    Source: the paper and the authors' code (github.com/Martlgap/x-face-verification), methods 1 to 3.
+    Source: the paper and the authors' code (github.com/Martlgap/x-face-verification), methods 1 to 3, whose
+    squares are a pixel wider than their size says; ours are not.
     """
     check_known("scoring", scoring, (1, 2, 3))
     check_known("fill", fill, FILLS)
+    if not sizes:
+        raise ValueError("sizes is empty; give the side of one square or more, such as (7, 14, 28)")
     images, sides, step = torch.stack([image, reference]).to(model.device), 1 + both, scaled(stride, image)
     with torch.no_grad():
         clean = model.embed(images).cpu()
@@ -48,8 +51,8 @@ def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 2
         starts = [torch.arange(0, length - side, step, device=model.device) for length in image.shape[-2:]]
         rows, columns = squares(torch.cartesian_prod(*starts), side, image.shape[-2:])
         occluded = [
-            embedded(model, occluding(one, rows, columns, fill), len(rows), batch=batch, progress=progress)
-            for one in images[: sides if scoring == 2 else 2]
+            embedded(model, occluding(one, rows, columns, fill, seed + i), len(rows), batch=batch, progress=progress)
+            for i, one in enumerate(images[: sides if scoring == 2 else 2])
         ]
         rows, columns = rows.cpu(), columns.cpu()
         for i in range(sides):
