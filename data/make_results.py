@@ -89,7 +89,8 @@ def make(arguments, model, many, methods, seconds, client):
                for fill in FILLS for masked in ("probe", "both") for metric in ("deletion", "insertion")]  # fmt: skip
     fewer = many.draw(min(arguments.pairs, SLOW_PAIRS))
     shared = {"client": client, "block": 4, "progress": True}
-    tables, patches, made_by = [xfv.sweep(model, many, [], metrics, out=work / "controls", **shared)], [], {}
+    tables, made_by = [xfv.sweep(model, many, [], metrics, out=work / "controls", **shared)], {}
+    patches = [patched(model, fewer, {}, work / "controls")]
     for label, given in methods.items():
         chosen = many if seconds[label] < 10 and label not in VARIANTS else fewer
         print(f"{label}: {seconds[label]:.1f} s a pair, {len(chosen)} pairs", flush=True)
@@ -97,14 +98,19 @@ def make(arguments, model, many, methods, seconds, client):
         tables.append(xfv.sweep(model, chosen, {label: given}, metrics, out=folder, controls=False, **shared))
         made_by[label] = json.loads((folder / "manifest.json").read_text())
         if label in PATCHED:
-            path = folder / "patches.parquet"
-            if not path.exists():
-                found = patch_test(model, fewer, {label: given})
-                write_whole(path, lambda temporary, found=found: found.to_parquet(temporary))
-            patches.append(pd.read_parquet(path))
+            patches.append(patched(model, fewer, {label: given}, folder))
         keep(work, arguments.setting, numbered(pd.concat(tables), many), numbered(pd.concat(patches), many), made_by, seconds)
     keep(DATA / "results", arguments.setting, numbered(pd.concat(tables), many), numbered(pd.concat(patches), many), made_by, seconds)
     print(standing(pd.concat(tables)).to_string())
+
+
+def patched(model, pairs, methods, folder):
+    """The Patch test of some methods, kept."""
+    path = folder / "patches.parquet"
+    if not path.exists():
+        found = patch_test(model, pairs, methods)
+        write_whole(path, lambda temporary: found.to_parquet(temporary))
+    return pd.read_parquet(path)
 
 
 def numbered(table, many):
@@ -121,7 +127,7 @@ def keep(folder, setting, table, patches, made_by, seconds):
     settings |= {key: {label: one[key] for label, one in made_by.items()} for key in ("pairs", "data hash")}
     settings["seconds a pair"] = {label: seconds[label] for label in made_by}
     save_table(table, folder / f"methods_{setting}.parquet", settings)
-    patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)  # the random order comes with each method
+    patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)  # the fixed orders come with each method
     patches.attrs = {key: settings[key] for key in ("model", "model hash", "data", "threshold", "methods", "versions")}
     write_whole(folder / f"patches_{setting}.parquet", lambda temporary: patches.to_parquet(temporary, compression="zstd"))
 

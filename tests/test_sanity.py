@@ -73,7 +73,8 @@ def test_an_order_that_knows_the_places_puts_everything_right_first(tiny, tiny_p
 
     monkeypatch.setitem(xfv.METHODS, "oracle", oracle)
     table = sanity.patch_test(tiny, tiny_pairs[::6], ["oracle", "gradient"], threshold=THRESHOLD, patches=12)
-    assert len(table) == 32 * 3
+    assert len(table) == 32 * 5
+    assert set(table.method) == {"oracle", "gradient", "random", "blob", "blob reversed"}
     by = {method: rows for method, rows in table.groupby("method")}
     assert (by["oracle"].localisation == 1).all() and by["random"].localisation.mean() == pytest.approx(0.5, abs=0.02)
     wrong = (by["oracle"].accepted != by["oracle"].same).to_numpy()
@@ -90,7 +91,7 @@ def test_an_order_that_knows_the_places_puts_everything_right_first(tiny, tiny_p
 def test_rates_are_shares_of_wrong_decisions(tiny, tiny_pairs):
     table = sanity.patch_test(tiny, tiny_pairs[::6], ["gradient"], threshold=THRESHOLD)
     rates = sanity.patch_rates(table)
-    assert len(rates) == 2 * 2 * 20
+    assert len(rates) == 2 * 4 * 20
     rows = table[(table.method == "gradient") & ~table.same]
     at = rates[(rates.method == "gradient") & (rates.rate == "FMR") & (rates.fraction == 0.5)].iloc[0]
     assert at.value == pytest.approx(np.mean([scores[10] >= THRESHOLD for scores in rows.scores]))

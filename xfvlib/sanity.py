@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from xfvlib.deletion import first_pixels, methods_of, random_order
+from xfvlib.deletion import blob, first_pixels, methods_of, random_order
 from xfvlib.evaluation import auc, mean_interval
 from xfvlib.methods import METHODS, decision_threshold, explain
 from xfvlib.pairs import person
@@ -123,7 +123,7 @@ def patch_test(model, pairs, methods=("fggb",), *, threshold=None, patches=27, s
     Args:
         model: a FaceModel.
         pairs: a PairSet with pairs of both kinds.
-        methods: as for :func:`xfvlib.deletion.deletion_table`; a random order is always added.
+        methods: as for :func:`xfvlib.deletion.deletion_table`; "random", "blob" and "blob reversed" are always added.
         threshold: in [−1, 1]; None for the model's own.
         patches, side, seed: as for :func:`patched`; every pair has places of its own.
 
@@ -146,14 +146,17 @@ def patch_test(model, pairs, methods=("fggb",), *, threshold=None, patches=27, s
             target, start = model.embed(torch.stack([pair.b, spoilt]))
         accepted = float(start @ target) >= threshold
         maps = {label: METHODS[name](model, spoilt, pair.b, threshold=threshold, **given) for label, (name, given) in methods.items()}
-        maps["random"] = random_order(spoilt, f"patches {pair.name_a}", seed)
-        for name, saliency in maps.items():
-            first = saliency if accepted else -saliency
+        # what errs by accepting is put right by the highest pixels, what errs by rejecting by the lowest; the patches themselves
+        # speak for a match in an impostor pair, against it in a genuine one
+        orders = {label: (saliency if accepted else -saliency, -saliency if pair.same else saliency) for label, saliency in maps.items()}
+        fixed = {"random": random_order(spoilt, f"patches {pair.name_a}", seed), "blob": blob(spoilt), "blob reversed": -blob(spoilt)}
+        orders |= {name: (order, order) for name, order in fixed.items()}
+        for name, (first, of_patches) in orders.items():
             with torch.no_grad():
                 scores = model.embed(torch.where(first_pixels(first, 20)[:-1], pair.a, spoilt)) @ target
             rows.append({"pair": number, "name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same, "donor": donor,
                          "method": name, "threshold": threshold, "accepted": accepted, "scores": scores.cpu().numpy(),
-                         "localisation": auc((-saliency if pair.same else saliency).flatten().numpy(), places.flatten().numpy())})  # fmt: skip
+                         "localisation": auc(of_patches.flatten().numpy(), places.flatten().numpy())})  # fmt: skip
     return pd.DataFrame(rows)
 
 
