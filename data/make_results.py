@@ -6,7 +6,7 @@ Run from the project folder (hours; what was computed is kept in ``build/results
     .venv/bin/python data/make_results.py lfw --lfw folder/lfw --weights mobilefacenet.pt
 
 Each method is a sweep of its own on the same pairs, so that a new method adds its rows and leaves the others alone. The
-controls, which do not depend on the method, are one more. Slow methods, a second version of FGGB, and the Patch test get some
+controls, which do not depend on the method, are one more. Slow methods, other versions of FGGB, and the Patch test get some
 of the same pairs. The files are written when all is done; what is there meanwhile lies in ``build/results``.
 """
 
@@ -31,7 +31,12 @@ WAYS = {
     "minplus": {"quick": True},  # the full setting takes minutes a pair
     "fame": {"steps": 100},  # within the 75 to 200 that the paper calls stable
 }
-VARIANTS = {"fggb, signed": {"method": "fggb", "gradient": "signed"}}  # of the choices that are left open, the one that changes the map
+VARIANTS = {  # the choices that the paper leaves open
+    "fggb, signed": {"method": "fggb", "gradient": "signed"},
+    "fggb, raw": {"method": "fggb", "embedding": "raw"},
+    "fggb, not normalised": {"method": "fggb", "normalise": False},
+    "fggb, blur 0": {"method": "fggb", "blur": 0},
+}
 PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  # seconds a pair, of each family
 
 

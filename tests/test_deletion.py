@@ -239,9 +239,10 @@ def test_the_standing_answers_which_how_much_and_more_than_chance():
 
 
 def test_one_call_says_which_explanation_is_more_faithful(tiny, tiny_pairs):
-    found = xfv.faithfulness(tiny, tiny_pairs[::8], ["fggb", "gradient"], "deletion", threshold=THRESHOLD)
-    table = dl.deletion_table(tiny, tiny_pairs[::8], ["fggb", "gradient"], "deletion", threshold=THRESHOLD)
-    assert found.equals(dl.standing(table)) and len(found) == 2 * 5
+    found = xfv.faithfulness(tiny, tiny_pairs[::8], ["fggb", "gradient"], threshold=THRESHOLD)
+    table = dl.deletion_table(tiny, tiny_pairs[::8], ["fggb", "gradient"], dl.WHERE_DECISIONS_FALL, threshold=THRESHOLD)
+    assert found.equals(dl.standing(table)) and len(found) == 4 * 5
+    assert set(zip(found.ranking, found.masked)) == {("similarity", "probe"), ("dissimilarity", "both")}
     assert set(found["than best"].dropna()) <= {"best", "better", "worse", "no difference found"}
 
 

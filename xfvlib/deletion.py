@@ -458,10 +458,20 @@ def standing(table, pairs="matching", *, draws=2000, seed=0):
     return pd.concat(found, ignore_index=True)
 
 
-def faithfulness(model, pairs, methods=("fggb",), metrics=("deletion", "insertion"), *, threshold=None, seed=0):
+# an impostor pair with one changed image stays rejected, a genuine pair with two black images is accepted, whatever the order
+WHERE_DECISIONS_FALL = [
+    {"metric": metric, "pairs": pairs, "masked": masked}
+    for pairs, masked in (("genuine", "probe"), ("impostor", "both"))
+    for metric in ("deletion", "insertion")
+]
+
+
+def faithfulness(model, pairs, methods=("fggb",), metrics=WHERE_DECISIONS_FALL, *, threshold=None, seed=0):
     """Explain pairs by several methods and say which is the more faithful one, by how much, and whether it is more than chance.
 
-    Arguments as for :func:`deletion_table`, the answer as of :func:`standing`, which also reads a sweep's table.
+    Arguments as for :func:`deletion_table`, with two pairs or more of each kind asked for; the answer as of :func:`standing`,
+    which also reads a sweep's table. By default similarity maps are judged on genuine pairs with the probe masked, dissimilarity
+    maps on impostor pairs with both images masked.
 
     Example:
         >>> faithfulness(model, pairs[:100], ["fggb", "occlusion"])  # doctest: +SKIP
