@@ -1,4 +1,4 @@
-"""The kept sweep over ORL, which notebook 10 reads, belongs to the model and the data that come with the workbook."""
+"""The kept sweeps over ORL, which notebooks 7 and 10 read, belong to the model and the data that come with the workbook."""
 
 import json
 
@@ -8,6 +8,7 @@ import pytest
 
 from xfvlib.deletion import deletion_table, read_table
 from xfvlib.files import DATA
+from xfvlib.methods import METHODS
 from xfvlib.pairs import person
 from xfvlib.sweep import data_hash, model_hash
 
@@ -46,6 +47,32 @@ def test_a_kept_pair_is_what_is_computed_now(model, pairs):
     kept = pd.concat([table[table.pair == number] for number in numbers], ignore_index=True)
     assert now.method.tolist() == kept.method.tolist() and now.metric.tolist() == kept.metric.tolist()
     assert np.allclose(np.stack(now.scores), np.stack(kept.scores), atol=0.003)
+
+
+def test_every_method_was_scored_on_these_pairs(model, pairs):
+    table, settings = read_table(RESULTS / "methods_orl.parquet")
+    assert settings["model hash"] == model_hash(model) and (table.threshold == model.threshold).all() and table.error.isna().all()
+    assert set(METHODS) <= set(settings["methods"]) == set(settings["seconds a pair"])
+    many = pairs.draw(100)
+    hashes = {200: data_hash(many), 80: data_hash(many.draw(40))}
+    for label, count in settings["pairs"].items():
+        rows = table[table.method == label]
+        assert settings["data hash"][label] == hashes[count] and count == (
+            200 if settings["seconds a pair"][label] < 10 and "fggb," not in label else 80
+        )
+        assert rows.groupby("same").pair.nunique().tolist() == [count // 2, count // 2]
+    assert not table.duplicated(["pair", "method", "metric", "masked", "fill"]).any()
+    once = table.drop_duplicates("pair")
+    assert once[["name_a", "name_b"]].to_numpy().tolist() == many.table[["name_a", "name_b"]].iloc[once.pair].to_numpy().tolist()
+
+
+def test_the_patch_test_is_of_the_same_model_and_begins_alike_for_every_method(model):
+    kept = pd.read_parquet(RESULTS / "patches_orl.parquet")
+    assert kept.attrs["model hash"] == model_hash(model) and set(kept.groupby("method").size()) == {80}
+    assert (kept.groupby("pair")[["accepted", "donor", "same"]].nunique() == 1).all(axis=None)
+    assert np.stack(kept.scores)[:, 0] == pytest.approx(
+        kept.groupby("pair").scores.transform(lambda s: s.iloc[0][0]).to_numpy(float), abs=1e-5
+    )
 
 
 def test_average_maps_are_plain_arrays_of_whole_numbers_of_maps():
