@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 
 import xfvlib as xfv
-from xfvlib.deletion import save_table
+from xfvlib.deletion import WHERE_DECISIONS_FALL, save_table
 from xfvlib.files import DATA, write_whole
 from xfvlib.notebook import processor
 from xfvlib.pairs import person
@@ -35,8 +35,6 @@ from xfvlib.sweep import connected, read_costs, read_maps
 RESULTS, WORK = DATA / "results", DATA / "cache" / "sweep_orl"
 BLOCK, COST_BLOCK, COST_PAIRS = 12, 3, 36
 # an impostor pair with one image blackened is rejected anyway: only with both does its curve say something
-PROTOCOL = [{"metric": metric, "pairs": pairs, "masked": masked}
-            for pairs, masked in (("genuine", "probe"), ("impostor", "both")) for metric in ("deletion", "insertion")]  # fmt: skip
 # what is to blame: the places that spoke for the match of a false accept, and against the match of a false reject
 MISTAKES = [{"metric": metric, "pairs": pairs, "ranking": ranking, "masked": "probe"}
             for pairs, ranking in (("impostor", "similarity"), ("genuine", "dissimilarity"))
@@ -126,9 +124,9 @@ def costs_of(model, pairs):
         with connected(workers=count) as client, tempfile.TemporaryDirectory() as folder:
             client.run(exec, "import xfvlib")  # as the first task does
             ready = time.perf_counter() - start
-            xfv.sweep(model, pairs[: 2 * count], ["fggb"], PROTOCOL, out=Path(folder) / "warm", client=client, block=1)
+            xfv.sweep(model, pairs[: 2 * count], ["fggb"], WHERE_DECISIONS_FALL, out=Path(folder) / "warm", client=client, block=1)
             start = time.perf_counter()
-            xfv.sweep(model, pairs, ["fggb"], PROTOCOL, out=Path(folder) / "timed", client=client, block=COST_BLOCK)
+            xfv.sweep(model, pairs, ["fggb"], WHERE_DECISIONS_FALL, out=Path(folder) / "timed", client=client, block=COST_BLOCK)
             took = time.perf_counter() - start
             frames.append(read_costs(Path(folder) / "timed").assign(workers=count, start=ready, wall=took))
             print(f"{count} workers: {took:.1f} s for {len(pairs)} pairs", flush=True)
@@ -144,7 +142,7 @@ def keep_costs(model, pairs, path):
         "percent busy with other work": busy,
         "model": model.name,
         "torch": torch.__version__,
-        "metrics": PROTOCOL,
+        "metrics": WHERE_DECISIONS_FALL,
         "block": COST_BLOCK,
         "genuine": int(pairs.labels.sum()),
     }
@@ -162,7 +160,7 @@ def main():
         with connected() as client:
             for name, some, metrics, key in (
                 ("sweep_orl_mistakes", mistakes_of(model, pairs), MISTAKES, partial(outcome, kept=("false accept", "false reject"))),
-                ("sweep_orl", pairs, PROTOCOL, partial(outcome, kept=("true accept", "true reject"))),
+                ("sweep_orl", pairs, WHERE_DECISIONS_FALL, partial(outcome, kept=("true accept", "true reject"))),
                 ("sweep_orl_halves", halves_of(model, pairs), "scores", half_of_person),
             ):
                 table, settings[name] = swept(model, some, metrics, WORK / name, client)
