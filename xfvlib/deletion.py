@@ -68,14 +68,12 @@ def deletion_scores(model, pair, map_a, map_b=None, *, kind="deletion", steps=10
     Returns:
         float ``(steps + 1,)`` in [−1, 1].
     """
+    changed = [
+        image[None] if ranking is None else progressively(image, ranking, kind, steps=steps, fill=fill, seed=noise_seed(name, seed))
+        for image, ranking, name in ((pair.a, map_a, pair.name_a), (pair.b, map_b, pair.name_b))
+    ]
     with torch.no_grad():
-        a = model.embed(progressively(pair.a, map_a, kind, steps=steps, fill=fill, seed=noise_seed(pair.name_a, seed)))
-        b = (
-            pair.b[None]
-            if map_b is None
-            else progressively(pair.b, map_b, kind, steps=steps, fill=fill, seed=noise_seed(pair.name_b, seed))
-        )
-        b = model.embed(b)
+        a, b = map(model.embed, changed)
     return (a * b).sum(dim=1).cpu().numpy()
 
 
