@@ -371,12 +371,8 @@ def test_fame_shows_the_brightness_that_moved(tiny, crops):
 
 
 def test_noise_differs_between_the_images_and_with_the_seed(tiny, crops):
-    for method, options in (
-        ("xface", {"fill": "noise"}),
-        ("occlusion", {"fill": "noise"}),
-        ("integrated_gradients", {"baseline": "noise"}),
-    ):
-        one, other = (METHODS[method](tiny, *crops, seed=seed, **options) for seed in (0, 1))
+    for method in ("xface", "occlusion"):
+        one, other = (METHODS[method](tiny, *crops, seed=seed, fill="noise") for seed in (0, 1))
         assert not torch.equal(one, other)
     black, noise = (
         METHODS["xface"](tiny, crops[0], crops[0], scoring=3, fill=fill, sizes=(14,)).abs().max() for fill in ("black", "noise")

@@ -4,7 +4,7 @@ from xfvlib.gradients import check_differentiable, cosine_to
 from xfvlib.perturb import FILLS, check_count, check_known, filled
 
 
-def integrated_gradients(model, image, reference, *, threshold=None, steps=50, baseline="black", seed=0, batch=16):
+def integrated_gradients(model, image, reference, *, threshold=None, steps=50, baseline="black", batch=16):
     """What each pixel adds to the cosine on the straight way from a baseline image to ``image``, summed over colour.
 
     Args:
@@ -12,7 +12,7 @@ def integrated_gradients(model, image, reference, *, threshold=None, steps=50, b
         image, reference: ``(3, H, W)``, RGB in [0, 1].
         threshold: not used.
         steps: points of the Gauss–Legendre rule on the way.
-        baseline, seed: where it begins, as for :func:`xfvlib.perturb.filled`.
+        baseline: where it begins, one of :data:`xfvlib.perturb.FILLS`.
         batch: points in a forward and backward pass; memory grows with it.
 
     Returns:
@@ -31,7 +31,7 @@ def integrated_gradients(model, image, reference, *, threshold=None, steps=50, b
     check_known("baseline", baseline, FILLS)
     check_count("steps", steps)
     check_count("batch", batch)
-    start = filled(image.cpu(), baseline, seed).to(model.device)
+    start = filled(image.cpu(), baseline).to(model.device)
     method = IntegratedGradients(cosine_to(model, reference))
     parts = method.attribute(image[None].to(model.device), start[None], n_steps=steps, internal_batch_size=batch)
     return parts[0].sum(dim=0).float().cpu()
