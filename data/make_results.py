@@ -7,7 +7,7 @@ Run from the project folder (hours; what was computed is kept in ``build/results
 
 Each method is a sweep of its own on the same pairs, so that a new method adds its rows and leaves the others alone. The
 controls, which do not depend on the method, are one more. Slow methods, other versions of FGGB, and the Patch test get some
-of the same pairs. The files are written when all is done; what is there meanwhile lies in ``build/results``.
+of the same pairs. The files are written when all is done.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def make(arguments, model, many, methods, seconds, client):
     fewer = many.draw(min(arguments.pairs, SLOW_PAIRS))
     shared = {"client": client, "block": 4, "progress": True}
     tables, made_by = [xfv.sweep(model, many, [], metrics, out=work / "controls", **shared)], {}
-    patches = [patched(model, fewer, {}, work / "controls")]
+    patches = [kept_patch_test(model, fewer, {}, work / "controls")]
     for label, given in methods.items():
         chosen = many if seconds[label] < 10 and label not in VARIANTS else fewer
         print(f"{label}: {seconds[label]:.1f} s a pair, {len(chosen)} pairs", flush=True)
@@ -103,14 +103,14 @@ def make(arguments, model, many, methods, seconds, client):
         tables.append(xfv.sweep(model, chosen, {label: given}, metrics, out=folder, controls=False, **shared))
         made_by[label] = json.loads((folder / "manifest.json").read_text())
         if label in PATCHED:
-            patches.append(patched(model, fewer, {label: given}, folder))
-        keep(work, arguments.setting, numbered(pd.concat(tables), many), numbered(pd.concat(patches), many), made_by, seconds)
-    keep(DATA / "results", arguments.setting, numbered(pd.concat(tables), many), numbered(pd.concat(patches), many), made_by, seconds)
-    print(standing(pd.concat(tables)).to_string())
+            patches.append(kept_patch_test(model, fewer, {label: given}, folder))
+    table = numbered(pd.concat(tables), many)
+    keep(arguments.setting, table, numbered(pd.concat(patches), many), made_by, seconds)
+    print(standing(table).to_string())
 
 
-def patched(model, pairs, methods, folder):
-    """The Patch test of some methods, kept."""
+def kept_patch_test(model, pairs, methods, folder):
+    """The Patch test of some methods, read where it was computed before."""
     path = folder / "patches.parquet"
     if not path.exists():
         found = patch_test(model, pairs, methods)
@@ -124,17 +124,17 @@ def numbered(table, many):
     return table.assign(pair=[places[names] for names in zip(table.name_a, table.name_b)])
 
 
-def keep(folder, setting, table, patches, made_by, seconds):
-    """Write the results of the methods that are done, with the settings that made them."""
+def keep(setting, table, patches, made_by, seconds):
+    """Write the results, with the settings that made them."""
     manifest = next(iter(made_by.values()))
     settings = {key: manifest[key] for key in ("model", "model hash", "data", "threshold", "metrics", "seed", "versions")}
     settings["methods"] = {label: one["methods"][label] for label, one in made_by.items()}
     settings |= {key: {label: one[key] for label, one in made_by.items()} for key in ("pairs", "data hash")}
     settings["seconds a pair"] = {label: seconds[label] for label in made_by}
-    save_table(table, folder / f"methods_{setting}.parquet", settings)
+    save_table(table, DATA / "results" / f"methods_{setting}.parquet", settings)
     patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)  # the fixed orders come with each method
     patches.attrs = {key: settings[key] for key in ("model", "model hash", "data", "threshold", "methods", "versions")}
-    write_whole(folder / f"patches_{setting}.parquet", lambda temporary: patches.to_parquet(temporary, compression="zstd"))
+    write_whole(DATA / "results" / f"patches_{setting}.parquet", lambda temporary: patches.to_parquet(temporary, compression="zstd"))
 
 
 if __name__ == "__main__":
