@@ -1,7 +1,7 @@
 """Deletion and insertion: how much an explanation's ranking of the pixels matters to the decision.
 
 The lowest functions take one image or pair; :func:`deletion_table` scores many methods on many pairs, one row each, from
-which :func:`areas`, :func:`compare` and :func:`gains` read their answers. :func:`xfvlib.sweep` makes the same table on many cores.
+which :func:`areas`, :func:`compare`, :func:`gains` and :func:`standing` read their answers. :func:`xfvlib.sweep` makes the same table on many cores.
 """
 
 import json
@@ -472,7 +472,7 @@ def faithfulness(model, pairs, methods=("fggb",), metrics=WHERE_DECISIONS_FALL, 
     maps on impostor pairs with both images masked.
 
     Example:
-        >>> faithfulness(model, pairs[:100], ["fggb", "occlusion"])  # doctest: +SKIP
+        >>> faithfulness(model, pairs.draw(20), ["fggb", "occlusion"])  # doctest: +SKIP
     """
     return standing(deletion_table(model, pairs, methods, metrics, threshold=threshold, seed=seed))
 
