@@ -18,7 +18,7 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
         masks: how many masked images, ≥ 2; sources differ between 500 and 5,000.
         patches: hidden squares in a mask, 10 or 3 by source; they may overlap and lie wholly in the image.
         patch: their side in pixels of a 112-pixel image, scaled with the image.
-        fill: "noise", uniform and new for every mask, or "black".
+        fill: "noise", uniform over the 256 values of a pixel and new for every mask, or "black".
         correlation: "pearson", or "rank", which puts the cosines' ranks in their place.
         seed: of the masks and the noise.
         batch: images in a forward pass.
@@ -41,6 +41,7 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
     check_side("patch", side, image)
     image, random = image.to(model.device), np.random.default_rng(seed)
     corners = torch.from_numpy(random.integers(0, [n - side + 1 for n in size], (masks, patches, 2))).to(image.device)
+    words = -(-image.numel() // 8)  # of 64 bits, whole for each image, so that the batch does not change what is drawn
 
     def hidden(some):
         rows, columns = squares(corners[some], side, size)
@@ -50,7 +51,9 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
         holes = hidden(some)[:, None]
         if fill == "black":
             return image * (1 - holes)
-        noise = torch.from_numpy(random.random((len(holes), *image.shape), np.float32)).to(image.device)
+        # 8-bit noise, as pixels are: to draw floats takes a tenth as long as a small network's forward pass
+        drawn = random.bit_generator.random_raw((len(holes), words)).view(np.uint8)[:, : image.numel()]
+        noise = torch.from_numpy(drawn).to(image.device).view(len(holes), *image.shape).float() / 255
         return torch.lerp(image, noise, holes)
 
     with torch.no_grad():
