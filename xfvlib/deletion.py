@@ -47,8 +47,11 @@ def check_ranking(ranking, image):
 
 def first_pixels(ranking, steps):
     """Where the first 0, 1/steps, …, 1 of the pixels of a ranking ``(H, W)`` lie: bool ``(steps + 1, 1, H, W)``."""
-    order = torch.argsort(ranking.flatten(), descending=True, stable=True)
-    place = torch.empty_like(order)
+    falling = -ranking.detach().flatten().double().numpy()
+    order = np.argsort(falling)  # several times as fast as a stable sort, and the same where no two values are equal
+    if (np.diff(falling[order]) == 0).any():
+        order = np.argsort(falling, kind="stable")
+    place = torch.empty(len(order), dtype=torch.long)
     place[order] = torch.arange(len(order))
     counts = torch.linspace(0, len(order), steps + 1).round()
     return (place[None] < counts[:, None]).view(-1, 1, *ranking.shape)
