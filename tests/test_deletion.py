@@ -231,9 +231,11 @@ def test_the_standing_answers_which_how_much_and_more_than_chance():
     assert set(deleted.method[:2]) == {"few", "good"} and deleted.method[2:].tolist() == ["blob", "poor", "random", "blob reversed"]
     row = deleted.set_index("method").loc["good"]
     assert row.control == "blob" and row["than control"] == "better" and row.gain == pytest.approx(5, abs=0.5)
-    assert row.area == pytest.approx(25, abs=2) and row.low < row.area < row.high
+    assert row.area == pytest.approx(25, abs=2) and row.low < row.area < row.high and row["gain low"] < row.gain < row["gain high"]
     verdicts = deleted.set_index("method")["than best"]
-    assert sorted(verdicts[["few", "good"]]) in (["best", "no difference found"], ["best", "worse"]) and verdicts["poor"] == "worse"
+    assert verdicts["few"] == "best" and verdicts["good"] == verdicts["poor"] == "worse"  # on the 20 pairs that all have
+    compared = dl.compare(only(table, metric="deletion"), "good", "few").iloc[0]
+    assert row[["to best", "to best low", "to best high"]].tolist() == compared[["gain", "low", "high"]].tolist()
     assert verdicts[["blob", "random", "blob reversed"]].isna().all()
     assert inserted.method.iloc[0] == "blob reversed" and inserted.set_index("method")["than best"]["poor"] == "best"
 
@@ -244,6 +246,28 @@ def test_one_call_says_which_explanation_is_more_faithful(tiny, tiny_pairs):
     assert found.equals(dl.standing(table)) and len(found) == 4 * 5
     assert set(zip(found.ranking, found.masked)) == {("similarity", "probe"), ("dissimilarity", "both")}
     assert set(found["than best"].dropna()) <= {"best", "better", "worse", "no difference found"}
+
+
+def test_a_map_that_knows_what_the_network_reads_is_better_than_chance_and_a_wrong_one_is_not(monkeypatch):
+    corner = (slice(0, 8), slice(12, 20))  # all that this network reads
+
+    class Corner(torch.nn.Module):
+        def forward(self, x):
+            return x[:, :, *corner].flatten(1)
+
+    truth = torch.rand(20, 20, generator=torch.Generator().manual_seed(0))
+    truth[corner] += 1
+    for name, saliency in (("right", truth), ("wrong", -truth)):
+        monkeypatch.setitem(dl.METHODS, name, lambda model, image, reference, *, threshold=None, saliency=saliency: saliency)
+    images = torch.rand(12, 3, 20, 20, generator=torch.Generator().manual_seed(1))
+    names = [f"p{i}/{j}" for i in range(6) for j in range(2)]
+    listed = pd.DataFrame({"name_a": names[::2], "name_b": names[1::2], "same": True})
+    pairs = xfv.PairSet("corners", listed, {name: (images[i // 2 * 2] + 0.2 * images[i]) / 1.2 for i, name in enumerate(names)})
+    model = xfv.FaceModel(Corner(), size=20, mean=0, std=1, threshold=0.5)
+    found = dl.standing(dl.deletion_table(model, pairs, ["right", "wrong"], ["deletion", "insertion"])).set_index(["metric", "method"])
+    for metric in ("deletion", "insertion"):
+        assert found["than control"][metric, "right"] == "better" and found["than control"][metric, "wrong"] == "worse"
+        assert found["than best"][metric, "right"] == "best"
 
 
 def test_noise_is_not_the_same_in_both_images(tiny, tiny_pairs):

@@ -443,19 +443,26 @@ def standing(table, pairs="matching", *, draws=2000, seed=0):
 
     Returns:
         A table, one row a setting × method or control, the best area first: the setting, ``method, pairs, area, low, high``
-        (percent, 95 %); ``control``, the best order that has not seen the picture, ``gain`` over it in percentage points and
-        ``than control``; ``than best``, against the first method. Both are verdicts as in :func:`compare`; controls have none.
+        (percent, 95 %); ``control``, the best order that has not seen the picture, ``gain`` over it in percentage points with
+        ``gain low, gain high``, and ``than control``; ``to best``, the gain over the best method (< 0: behind it), with
+        ``to best low, to best high``, and ``than best``. The best is that on the pairs that all methods explained. Verdicts are
+        those of :func:`compare`; controls have none.
     """
     answers, chance = areas(table, pairs, draws=draws, seed=seed), gains(table, pairs, draws=draws, seed=seed)
-    chance = chance.rename(columns={"other": "control", "verdict": "than control"})[[*SETTING, "method", "control", "gain", "than control"]]
+    over = {"other": "control", "low": "gain low", "high": "gain high", "verdict": "than control"}
+    chance = chance.rename(columns=over)[[*SETTING, "method", "control", "gain", "gain low", "gain high", "than control"]]
     answers = answers[~answers.method.str.endswith(REVERSED) | answers.method.isin(FIXED_ORDERS)].merge(chance, how="left")
-    found = []
+    found, behind = [], ["method", "to best", "to best low", "to best high", "than best"]
     for key, rows in answers.groupby(SETTING, sort=False):
         rows = rows.sort_values("area", ascending=key[0] == "deletion", kind="stable")
         methods = rows.method[rows.control.notna()].tolist()
-        same = (table[SETTING] == list(key)).all(axis=1)
-        verdicts = {other: compare(table[same], other, methods[0], pairs, draws=draws, seed=seed).verdict[0] for other in methods[1:]}
-        found.append(rows.assign(**{"than best": rows.method.map({methods[0]: "best"} | verdicts)}))
+        same = table[(table[SETTING] == list(key)).all(axis=1)]
+        common = next(by_pair(same, pairs))[1][methods].dropna()
+        means = common.mean() * (1 if key[0] == "deletion" else -1)
+        best = methods[0] if common.empty else means.idxmin()
+        others = [compare(same, method, best, pairs, draws=draws, seed=seed).iloc[0] for method in methods if method != best]
+        to_best = [(row.method, row.gain, row.low, row.high, row.verdict) for row in others]
+        found.append(rows.merge(pd.DataFrame([(best, 0.0, 0.0, 0.0, "best"), *to_best], columns=behind), how="left"))
     return pd.concat(found, ignore_index=True)
 
 
