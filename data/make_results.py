@@ -6,13 +6,14 @@ Run from the project folder (hours; what was computed is kept in ``build/results
     .venv/bin/python data/make_results.py lfw --lfw folder/lfw --weights mobilefacenet.pt
 
 Each method is a sweep of its own on the same pairs, so that a new method adds its rows and leaves the others alone. The
-controls, which do not depend on the method, are one more. Slow methods, other versions of FGGB, and the Patch test get some
-of the same pairs. The files are written when all is done.
+controls, which do not depend on the method, are one more. Slow methods, other versions of FGGB (on ORL), and the Patch test
+get some of the same pairs. The files are written when all is done.
 """
 
 import argparse
 import json
 import time
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import xfvlib as xfv
 from xfvlib.deletion import save_table, standing
 from xfvlib.files import DATA, write_whole
 from xfvlib.sanity import patch_test
-from xfvlib.sweep import connected, one_torch_thread
+from xfvlib.sweep import connected, data_hash, model_hash, one_torch_thread
 
 WORK = Path("build/results")
 FILLS = ("black", "mean")
@@ -79,9 +80,9 @@ def main():
     arguments = parser.parse_args()
 
     model, pairs = setting(arguments)
-    methods = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS} | VARIANTS
-    if arguments.setting == "orl":  # dlib's last feature map has 2×2 places
-        methods["grad_cam, 8×8"] = {"method": "grad_cam", "layer": "blocks.9"}
+    methods = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS}
+    if arguments.setting == "orl":
+        methods |= VARIANTS | {"grad_cam, 8×8": {"method": "grad_cam", "layer": "blocks.9"}}  # dlib's last feature map has 2×2 places
     many = pairs.draw(arguments.pairs)
     seconds = seconds_a_pair(model, many, methods, WORK / arguments.setting / "seconds.json")
     with connected() as client:
@@ -105,7 +106,8 @@ def make(arguments, model, many, methods, seconds, client):
         if label in PATCHED:
             patches.append(kept_patch_test(model, fewer, {label: given}, folder))
     table = numbered(pd.concat(tables), many)
-    keep(arguments.setting, table, numbered(pd.concat(patches), many), made_by, seconds)
+    keep(arguments.setting, table, made_by, seconds)
+    keep_patches(arguments.setting, numbered(pd.concat(patches), many), fewer, model, made_by)
     print(standing(table).to_string())
 
 
@@ -124,16 +126,24 @@ def numbered(table, many):
     return table.assign(pair=[places[names] for names in zip(table.name_a, table.name_b)])
 
 
-def keep(setting, table, patches, made_by, seconds):
-    """Write the results, with the settings that made them."""
+def keep(setting, table, made_by, seconds):
+    """Write the areas of every method, with the settings that made them."""
     manifest = next(iter(made_by.values()))
     settings = {key: manifest[key] for key in ("model", "model hash", "data", "threshold", "metrics", "seed", "versions")}
     settings["methods"] = {label: one["methods"][label] for label, one in made_by.items()}
     settings |= {key: {label: one[key] for label, one in made_by.items()} for key in ("pairs", "data hash")}
     settings["seconds a pair"] = {label: seconds[label] for label in made_by}
     save_table(table, DATA / "results" / f"methods_{setting}.parquet", settings)
+
+
+def keep_patches(setting, patches, pairs, model, made_by):
+    """Write the Patch test of some of the methods, with the settings that made it as the table's ``attrs``."""
     patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)  # the fixed orders come with each method
-    patches.attrs = {key: settings[key] for key in ("model", "model hash", "data", "threshold", "methods", "versions")}
+    patches.attrs = {"model": model.name, "model hash": model_hash(model), "data": pairs.name, "pairs": len(pairs),
+                     "data hash": data_hash(pairs), "threshold": model.threshold,
+                     "methods": {label: made_by[label]["methods"][label] for label in PATCHED},
+                     "patch_test": {key: one.default for key, one in signature(patch_test).parameters.items() if key in ("patches", "side", "seed")},
+                     "versions": made_by[PATCHED[0]]["versions"]}  # fmt: skip
     write_whole(DATA / "results" / f"patches_{setting}.parquet", lambda temporary: patches.to_parquet(temporary, compression="zstd"))
 
 

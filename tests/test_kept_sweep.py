@@ -1,11 +1,13 @@
 """The kept sweeps over ORL, which notebooks 7 and 10 read, belong to the model and the data that come with the workbook."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import xfvlib as xfv
 from xfvlib.deletion import deletion_table, read_table
 from xfvlib.files import DATA
 from xfvlib.methods import METHODS
@@ -13,6 +15,18 @@ from xfvlib.pairs import person
 from xfvlib.sweep import data_hash, model_hash
 
 RESULTS = DATA / "results"
+SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
+
+
+@pytest.fixture(params=["orl", "lfw"])
+def setting(request, model, pairs):
+    """Name, model and pairs of the kept comparisons of all methods."""
+    if request.param == "orl":
+        return "orl", model, pairs
+    if not SAMPLES.is_dir():
+        pytest.skip("real samples are not at hand")
+    mobilefacenet = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
+    return "lfw", mobilefacenet, xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=mobilefacenet)
 
 
 @pytest.mark.parametrize("name, count", [("sweep_orl", 600), ("sweep_orl_mistakes", 27)])
@@ -49,9 +63,11 @@ def test_a_kept_pair_is_what_is_computed_now(model, pairs):
     assert np.allclose(np.stack(now.scores), np.stack(kept.scores), atol=0.003)
 
 
-def test_every_method_was_scored_on_these_pairs(model, pairs):
-    table, settings = read_table(RESULTS / "methods_orl.parquet")
-    assert settings["model hash"] == model_hash(model) and (table.threshold == model.threshold).all() and table.error.isna().all()
+def test_every_method_was_scored_on_these_pairs(setting):
+    name, model, pairs = setting
+    table, settings = read_table(RESULTS / f"methods_{name}.parquet")
+    assert settings["model hash"] == model_hash(model) and table.error.isna().all()
+    assert (table.threshold == settings["threshold"]).all() and (name != "orl" or settings["threshold"] == model.threshold)
     assert set(METHODS) <= set(settings["methods"]) == set(settings["seconds a pair"])
     many = pairs.draw(100)
     hashes = {200: data_hash(many), 80: data_hash(many.draw(40))}
@@ -66,9 +82,21 @@ def test_every_method_was_scored_on_these_pairs(model, pairs):
     assert once[["name_a", "name_b"]].to_numpy().tolist() == many.table[["name_a", "name_b"]].iloc[once.pair].to_numpy().tolist()
 
 
-def test_the_patch_test_is_of_the_same_model_and_begins_alike_for_every_method(model):
-    kept = pd.read_parquet(RESULTS / "patches_orl.parquet")
-    assert kept.attrs["model hash"] == model_hash(model) and set(kept.groupby("method").size()) == {80}
+def test_a_pair_of_the_comparison_is_what_is_computed_now(setting):
+    name, model, pairs = setting
+    table, settings = read_table(RESULTS / f"methods_{name}.parquet")
+    first = table[table.method.isin(["fggb", "xssab"]) & (table.pair == 0)]
+    chosen = pairs[[pairs.table[["name_a", "name_b"]].agg(tuple, axis=1).tolist().index((first.name_a.iloc[0], first.name_b.iloc[0]))]]
+    now = deletion_table(model, chosen, ["fggb", "xssab"], settings["metrics"], threshold=settings["threshold"], controls=False)
+    both = now.merge(first, on=["method", "metric", "ranking", "masked", "fill"], suffixes=("", "_kept"))
+    assert len(both) == len(now) and np.allclose(np.stack(both.scores), np.stack(both.scores_kept), atol=0.003)
+
+
+def test_the_patch_test_is_of_the_same_model_and_begins_alike_for_every_method(setting):
+    name, model, pairs = setting
+    kept = pd.read_parquet(RESULTS / f"patches_{name}.parquet")
+    assert kept.attrs["model hash"] == model_hash(model) and kept.attrs["data hash"] == data_hash(pairs.draw(100).draw(40))
+    assert set(kept.groupby("method").size()) == {kept.attrs["pairs"]} == {80}
     assert (kept.groupby("pair")[["accepted", "donor", "same"]].nunique() == 1).all(axis=None)
     assert np.stack(kept.scores)[:, 0] == pytest.approx(
         kept.groupby("pair").scores.transform(lambda s: s.iloc[0][0]).to_numpy(float), abs=1e-5

@@ -7,6 +7,7 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import deletion, evaluation, frequency, plots
+from xfvlib.files import DATA
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
 real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="real samples are not at hand")
@@ -20,8 +21,12 @@ def test_real_models_on_real_lfw(weights, least):
     model = xfv.load_model(weights=weights) if weights else xfv.load_model()
     pairs = xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=model)
     assert len(pairs) == 1200
-    accuracies, _ = evaluation.cross_validated_accuracy(xfv.scores(model, pairs), pairs.labels, pairs.folds)
+    scores = xfv.scores(model, pairs)
+    accuracies, _ = evaluation.cross_validated_accuracy(scores, pairs.labels, pairs.folds)
     assert accuracies.mean() >= least
+    if weights:  # the kept comparison of all methods takes the threshold of these pairs
+        kept = deletion.read_table(DATA / "results" / "methods_lfw.parquet")[1]["threshold"]
+        assert kept == pytest.approx(evaluation.equal_error_rate(scores, pairs.labels)[1], abs=6e-5)
 
 
 @real
