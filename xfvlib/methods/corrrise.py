@@ -42,13 +42,12 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
     image, random = image.to(model.device), np.random.default_rng(seed)
     corners = torch.from_numpy(random.integers(0, [n - side + 1 for n in size], (masks, patches, 2))).to(image.device)
     words = -(-image.numel() // 8)  # of 64 bits, whole for each image, so that the batch does not change what is drawn
-
-    def hidden(some):
-        rows, columns = squares(corners[some], side, size)
-        return (rows.transpose(1, 2) @ columns > 0).float()
+    hidden = []  # a byte a pixel and mask
 
     def masked(some):
-        holes = hidden(some)[:, None]
+        rows, columns = squares(corners[some], side, size)
+        hidden.append(rows.transpose(1, 2) @ columns > 0)
+        holes = hidden[-1][:, None].float()
         if fill == "black":
             return image * (1 - holes)
         # 8-bit noise, as pixels are: to draw floats takes a tenth as long as a small network's forward pass
@@ -62,8 +61,8 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
     if correlation == "rank":
         cosines = torch.from_numpy(rankdata(cosines))
     centred, covariance, seen = cosines - cosines.mean(), 0, 0
-    for some in torch.arange(masks).split(batch):
-        visible = 1 - hidden(some).cpu()
+    for some, holes in zip(torch.arange(masks).split(batch), hidden):
+        visible = (~holes).cpu().float()
         covariance = covariance + torch.einsum("b,bhw->hw", centred[some].float(), visible).double()
         seen = seen + visible.sum(dim=0)
     scale = (seen * (1 - seen / masks) * centred.square().sum()).sqrt()
