@@ -34,7 +34,6 @@ from xfvlib.sweep import connected, read_costs, read_maps
 
 RESULTS, WORK = DATA / "results", DATA / "cache" / "sweep_orl"
 BLOCK, COST_BLOCK, COST_PAIRS = 12, 3, 36
-# an impostor pair with one image blackened is rejected anyway: only with both does its curve say something
 # what is to blame: the places that spoke for the match of a false accept, and against the match of a false reject
 MISTAKES = [{"metric": metric, "pairs": pairs, "ranking": ranking, "masked": "probe"}
             for pairs, ranking in (("impostor", "similarity"), ("genuine", "dissimilarity"))
