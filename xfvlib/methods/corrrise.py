@@ -50,7 +50,7 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
         holes = hidden[-1][:, None].float()
         if fill == "black":
             return image * (1 - holes)
-        # 8-bit noise, as pixels are: to draw floats takes a tenth as long as a small network's forward pass
+        # 8-bit noise, as pixels are: to draw floats would take up to a tenth of a small network's forward pass
         drawn = random.bit_generator.random_raw((len(holes), words)).view(np.uint8)[:, : image.numel()]
         noise = torch.from_numpy(drawn).to(image.device).view(len(holes), *image.shape).float() / 255
         return torch.lerp(image, noise, holes)
