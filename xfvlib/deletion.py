@@ -48,11 +48,11 @@ def check_ranking(ranking, image):
 def first_pixels(ranking, steps):
     """Where the first 0, 1/steps, …, 1 of the pixels of a ranking ``(H, W)`` lie: bool ``(steps + 1, 1, H, W)``."""
     falling = -ranking.detach().flatten().double().numpy()
-    order = np.argsort(falling)  # several times as fast as a stable sort, and the same where no two values are equal
-    if (np.diff(falling[order]) == 0).any():
-        order = np.argsort(falling, kind="stable")
-    place = torch.empty(len(order), dtype=torch.long)
-    place[order] = torch.arange(len(order))
+    order = np.argsort(falling)  # equal pixels follow below, by their place: a quarter of the time of a stable sort
+    number = np.concatenate([[0], np.cumsum(falling[order][1:] != falling[order][:-1])])
+    order = np.sort(number * len(order) + order) % len(order)
+    place = torch.empty(len(order))
+    place[torch.from_numpy(order)] = torch.arange(len(order), dtype=place.dtype)
     counts = torch.linspace(0, len(order), steps + 1).round()
     return (place[None] < counts[:, None]).view(-1, 1, *ranking.shape)
 

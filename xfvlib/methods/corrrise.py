@@ -52,7 +52,7 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
             return image * (1 - holes)
         # 8-bit noise, as pixels are: to draw floats would take up to a tenth of a small network's forward pass
         drawn = random.bit_generator.random_raw((len(holes), words)).view(np.uint8)[:, : image.numel()]
-        noise = torch.from_numpy(drawn).to(image.device).view(len(holes), *image.shape).float() / 255
+        noise = torch.from_numpy(drawn).to(image.device).view(len(holes), *image.shape).float().div_(255)
         return torch.lerp(image, noise, holes)
 
     with torch.no_grad():
