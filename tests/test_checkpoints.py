@@ -1,5 +1,6 @@
 """Published checkpoints: each family against a plain writing of its network on the published key names."""
 
+import copy
 import os
 import pickle
 from pathlib import Path
@@ -12,8 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import xfvlib as xfv
 from xfvlib import models
+from xfvlib.gradients import each_channel_gradient
 from xfvlib.models.dlib_resnet import DlibResNet
-from xfvlib.models.frozen import frozen
+from xfvlib.models.frozen import ByTiles, frozen, wide
 from xfvlib.models.ir import IR
 from xfvlib.models.iresnet import IResNet
 from xfvlib.models.mobilefacenet import MobileFaceNet
@@ -430,3 +432,38 @@ def test_the_frozen_network_is_equal_in_values_and_gradients():
         results.append((y.detach(), torch.autograd.grad(y[0, 3], x)[0]))
     for plain, fast in zip(*results):
         assert (plain - fast).norm() <= 1e-5 * plain.norm()
+
+
+@pytest.mark.parametrize("height, width", [(14, 14), (7, 7), (1, 5), (9, 4)])
+def test_a_convolution_by_tiles_has_the_gradient_of_the_plain_one(height, width):
+    torch.manual_seed(0)
+    conv, upstream = torch.nn.Conv2d(128, 160, 3, padding=1).double(), torch.randn(16, 160, height, width, dtype=torch.float64)
+    x = torch.randn(16, 128, height, width, dtype=torch.float64, requires_grad=True)
+    assert wide(conv)
+    plain, tiled = conv(x), ByTiles(conv)(x)
+    assert tiled.grad_fn.name() == "BackwardByTilesBackward" and torch.equal(plain, tiled)
+    expected, found = (torch.autograd.grad(y, x, upstream)[0] for y in (plain, tiled))
+    assert (expected - found).norm() <= 1e-13 * expected.norm()
+
+
+def test_what_goes_by_tiles():
+    network, tiled = frozen(IR((1, 1, 1, 1), inner_norm=True).eval()), []
+    for name, module in network.named_modules():
+        if isinstance(module, ByTiles):
+            tiled.append(name)
+            assert module.conv.stride == (1, 1) and module.conv.in_channels >= 128
+    assert len(tiled) == 2  # of stages of one block each, those convolutions that neither halve the image nor are narrow
+    assert not any(isinstance(module, ByTiles) for module in frozen(MobileFaceNet().eval()).modules())
+
+
+def test_all_channels_of_a_frozen_network_equal_the_loop():
+    torch.manual_seed(0)
+    network = IResNet((1, 1, 2, 2)).eval()
+    model, image = xfv.FaceModel(frozen(copy.deepcopy(network))), torch.rand(3, 112, 112)
+    _, found = next(each_channel_gradient(model, image))
+    assert any(isinstance(module, ByTiles) for module in model.network.modules()) and len(found) == 16
+    x = image[None].double().requires_grad_(True)
+    embedding = torch.nn.functional.normalize(network.double()((x - 0.5) / 0.5))[0]
+    for k in range(16):
+        loop = torch.autograd.grad(embedding[k], x, retain_graph=True)[0][0].abs().mean(dim=0)
+        assert (found[k] - loop / loop.norm()).norm() <= 1e-5
