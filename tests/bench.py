@@ -119,7 +119,10 @@ def gradients_table(model, network, image, channels, runs=RUNS):
     print(
         f"\nA forward pass takes {1000 * forward:.0f} ms. The backward passes of xfvlib run at {share:.0%} of the machine's matrix-product rate"
     )
-    print(f"({rate / 1e9:.0f} GFLOP/s), those of the lean loop at {share * times[2] / times[1]:.0%}.")
+    print(
+        f"({rate / 1e9:.0f} GFLOP/s), those of the lean loop at {share * times[2] / times[1]:.0%}; operations are counted as in plain convolutions,"
+    )
+    print("of which wide ones by tiles need fewer.")
 
 
 def reuse_table(model, pair):
