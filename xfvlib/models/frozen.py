@@ -97,7 +97,7 @@ class ByTiles(nn.Module):
         self.conv = conv
 
     def forward(self, x):
-        if torch.is_grad_enabled() and x.requires_grad and x.device.type == "cpu" and len(x) >= 16:
+        if torch.is_grad_enabled() and x.requires_grad and x.device.type == "cpu" and len(x) >= 8:
             return BackwardByTiles.apply(x, self.conv.weight, self.conv.bias)
         return self.conv(x)
 
@@ -115,7 +115,8 @@ def frozen(network):
         network: a module that torch.fx can trace, with PReLUs on (B, C, H, W) only.
 
     Returns:
-        A new module with the same outputs to rounding. Its weights are not those of the checkpoint any more.
+        A new module with the same outputs to rounding. Its weights are not those of the checkpoint any more, and not for
+        training: wide convolutions give theirs no gradient.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d) and module.weight is None:  # which torch.fx's fuse cannot read
