@@ -1,3 +1,5 @@
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,6 +90,13 @@ def test_photo_errors(tmp_path):
     broken.write_bytes(b"no image")
     with pytest.raises(ValueError, match="JPEG or PNG"):
         alignment.align(broken)
+
+
+def test_a_photograph_that_pil_opens_and_cannot_decode_is_refused_in_words():
+    whole = BytesIO()
+    Image.open(orl_photo_path("s1/1")).save(whole, "png")
+    with pytest.raises(ValueError, match="damaged"):
+        alignment.align(Image.open(BytesIO(whole.getvalue()[:3000])))
 
 
 def test_largest_of_several_faces_is_taken_and_said_so():

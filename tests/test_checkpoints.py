@@ -3,6 +3,9 @@
 import copy
 import os
 import pickle
+import sys
+import types
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -312,6 +315,39 @@ def test_every_wrapping_and_ending_loads(tmp_path, state, expected, kind, ending
     assert torch.allclose(model.embed(IMAGES), expected, atol=1e-2 if kind == "half" else 1e-6)
 
 
+def test_lightning_files_that_name_their_callbacks_classes_load(tmp_path, state, expected, monkeypatch):
+    """Before version 1.5, as in AdaFace's files, the state of a callback was kept under its class."""
+    module = types.ModuleType("pytorch_lightning.callbacks.model_checkpoint")
+    module.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": module.__name__})
+    content = wrapped("Lightning", state) | {
+        "callbacks": {module.ModelCheckpoint: {"monitor": "val_acc", "best_model_score": torch.tensor(0.9)}},
+        "lr_schedulers": [{"milestones": Counter([12, 20])}],
+    }
+    with monkeypatch.context() as patch:
+        for name in ("pytorch_lightning", "pytorch_lightning.callbacks", module.__name__):
+            patch.setitem(sys.modules, name, module)
+        torch.save(content, tmp_path / "adaface.ckpt")
+    assert module.__name__ not in sys.modules
+    assert torch.allclose(xfv.load_model(weights=tmp_path / "adaface.ckpt").embed(IMAGES), expected, atol=1e-6)
+
+
+def test_a_scripted_network_is_told_from_a_checkpoint(tmp_path):
+    torch.jit.script(torch.nn.Flatten()).save(tmp_path / "scripted.pt")
+    with pytest.raises(ValueError, match="torch.jit.load"):
+        xfv.load_model(weights=tmp_path / "scripted.pt")
+
+
+@pytest.mark.parametrize(
+    "make, lost", [(lambda: IResNet((2, 2, 2, 2)), "fc.weight"), (lambda: IR((2, 2, 2, 2), True), "output_layer.3.weight")]
+)
+def test_a_lost_key_of_the_head_is_named(tmp_path, make, lost):
+    content = make().state_dict()
+    del content[lost]
+    torch.save(content, tmp_path / "lost.pt")
+    with pytest.raises(ValueError, match=f"1 missing: {lost}"):
+        xfv.load_model(weights=tmp_path / "lost.pt")
+
+
 def test_old_torch_files_load(tmp_path, state, expected):
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert torch.allclose(xfv.load_model(weights=tmp_path / "old.pth").embed(IMAGES), expected, atol=1e-6)
@@ -425,13 +461,14 @@ def test_the_frozen_network_is_equal_in_values_and_gradients():
         if hasattr(module, "running_mean"):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
-    results = []
+    results, keys = [], list(network.state_dict())
     for candidate in (network, frozen(network)):
-        x = IMAGES.clone().requires_grad_(True)
+        x = IMAGES.repeat(8, 1, 1, 1).requires_grad_(True)  # a batch that goes by tiles
         y = candidate(x)
         results.append((y.detach(), torch.autograd.grad(y[0, 3], x)[0]))
     for plain, fast in zip(*results):
         assert (plain - fast).norm() <= 1e-5 * plain.norm()
+    assert keys == list(network.state_dict())  # the network that was given stays as it was
 
 
 @pytest.mark.parametrize("height, width", [(14, 14), (7, 7), (1, 5), (9, 4)])
@@ -456,7 +493,7 @@ def test_what_goes_by_tiles():
     assert not any(isinstance(module, ByTiles) for module in frozen(MobileFaceNet().eval()).modules())
 
 
-def test_all_channels_of_a_frozen_network_equal_the_loop():
+def test_channels_of_a_frozen_network_equal_the_loop():
     torch.manual_seed(0)
     network = IResNet((1, 1, 2, 2)).eval()
     model, image = xfv.FaceModel(frozen(copy.deepcopy(network))), torch.rand(3, 112, 112)

@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 import tracemalloc
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 import xfvlib as xfv
 from xfvlib import pairs as pairs_module
 from xfvlib.binfile import read_bin
+from xfvlib.deletion import deletion_scores
 from xfvlib.pairs import orl_photo_path
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
@@ -58,6 +60,7 @@ WRITERS = {
     "protocol 2 by Python 3": lambda images, same: pickle.dumps((images, same), 2),
     "Python 2": python2_pickle,
     "numpy arrays": lambda images, same: pickle.dumps(([np.frombuffer(image, np.uint8) for image in images], same), 4),
+    "numpy arrays, protocol 5": lambda images, same: pickle.dumps(([np.frombuffer(image, np.uint8).copy() for image in images], same), 5),
     "numpy arrays, protocol 2": lambda images, same: pickle.dumps(([np.frombuffer(image, np.uint8).copy() for image in images], same), 2),
 }
 
@@ -247,6 +250,38 @@ def test_csv_of_pairs(tmp_path, own_cache, arcface):
             xfv.load_pairs("csv", file=tmp_path / "broken.csv")
 
 
+def test_only_a_csv_whose_folders_are_people_says_who_is_in_its_images(tmp_path):
+    for name in ("one/a", "one/b", "two/a", "two/b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PIL.Image.open(orl_photo_path("s1/1")).save(tmp_path / f"{name}.png")
+
+    def read(*rows):
+        pd.DataFrame(rows, columns=["path_a", "path_b", "same"]).to_csv(tmp_path / "pairs.csv", index=False)
+        return xfv.load_pairs("csv", file=tmp_path / "pairs.csv")
+
+    people = read(("one/a.png", "one/b.png", True), ("one/a.png", "two/a.png", False))
+    assert people.all_pairs().labels.tolist() == [True, False, False] and people.pair("two/a.png", "one/b.png").same is False
+    for rows in ([("one/a.png", "two/a.png", True), ("one/a.png", "two/b.png", False)], [("one/a.png", "one/b.png", True)]):
+        pairs = read(*rows)
+        assert pairs.pair(*pairs.names[:2]).same is None and pairs[0].same
+        with pytest.raises(ValueError, match="does not say who"):
+            pairs.all_pairs()
+
+
+def test_pairs_are_numbered_as_two_of_all_names():
+    names = [f"{person}/{photo}" for person in "abc" for photo in range(3)]
+    rows = [pairs_module.two_of(names, number) for number in range(36)]
+    assert {row[:2] for row in rows} == set(combinations(names, 2))
+    assert all(same == (a[0] == b[0]) and fold == -1 for a, b, same, fold in rows)
+
+
+def test_two_photographs_of_one_name_and_two_endings_are_both_kept(tmp_path):
+    for person, name in (("one", "a.png"), ("one", "a.bmp"), ("two", "a.png")):
+        (tmp_path / person).mkdir(exist_ok=True)
+        PIL.Image.open(orl_photo_path("s1/1")).save(tmp_path / person / name)
+    assert xfv.load_pairs("folder", root=tmp_path).names == ["one/a.bmp", "one/a.png", "two/a"]
+
+
 def test_one_folder_a_person(tmp_path, own_cache, arcface):
     lfw_folder(tmp_path, "people")
     pairs = xfv.load_pairs("folder", root=tmp_path / "people", model=arcface)
@@ -268,3 +303,9 @@ def test_real_mobilefacenet_and_its_onnx_twin_agree():
     pair = xfv.load_pairs("orl", model=model)[0]
     images = torch.stack([pair.a, pair.b])
     assert torch.allclose(model(images), twin(images), atol=1e-4)
+    maps = [xfv.explain(candidate, pair, "occlusion", 0.3).map_a for candidate in (model, twin)]
+    assert torch.allclose(*maps, atol=1e-4)
+    bands = [xfv.frequency_influence(candidate, pair).a for candidate in (model, twin)]
+    assert torch.allclose(*bands, atol=1e-4)
+    curves = [deletion_scores(candidate, pair, maps[0]) for candidate in (model, twin)]
+    assert np.allclose(*curves, atol=1e-4)

@@ -47,6 +47,22 @@ def test_gradient_methods_say_which_others_work(tmp_path):
             xfv.explain(model, pair, threshold=0)
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_converted_file_is_used_where_it_agrees(tmp_path, monkeypatch, factor):
+    """A double of onnx2torch, whose network gives ``factor`` times what the file's does."""
+    linear = torch.nn.Linear(3 * 8 * 8, 6, bias=False)
+    linear.weight.data = factor * torch.from_numpy(WEIGHTS)
+    converted = torch.nn.Sequential(torch.nn.Flatten(), linear)
+    monkeypatch.setitem(sys.modules, "onnx2torch", SimpleNamespace(convert=lambda path: converted))
+    pair, path = xfv.Pair(*torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))), write_onnx(tmp_path / "linear.onnx")
+    if factor == 1:
+        model = xfv.load_model(weights=path)
+        assert model.differentiable and xfv.explain(model, pair, threshold=0).map_a.abs().max() > 0
+    else:
+        with pytest.warns(UserWarning, match="differ from onnxruntime"):
+            assert not xfv.load_model(weights=path).differentiable
+
+
 def test_other_files_are_answered_in_words(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent.onnx"):
         xfv.load_model("onnx", weights=tmp_path / "absent.onnx")
@@ -57,19 +73,27 @@ def test_other_files_are_answered_in_words(tmp_path):
         xfv.load_model("onnx", weights=write_onnx(tmp_path / "flat.onnx", (1, 192, 1, 1)))
 
 
+class FRBenchError(Exception):
+    """frbench's errors are its own, and neither KeyError nor ValueError."""
+
+
+class NoSuchModel(FRBenchError):
+    pass
+
+
 class Zoo:
     """What this project uses of frbench's public interface, on a linear network."""
 
     def __init__(self, backbone, loss, data, eager_load):
         if backbone != "irse-50":
-            raise ValueError("unknown key")
+            raise NoSuchModel(f"no {backbone} in the manifest")
         self.backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 12 * 12, 7))
         self.input_size = (12, 12)
         self.preprocessor = SimpleNamespace(mean=torch.full((1, 3, 1, 1), 0.4), std=torch.full((1, 3, 1, 1), 0.3), channel="bgr")
 
 
 def test_frbench_is_asked_for_network_and_preprocessing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "frbench", SimpleNamespace(FR=Zoo))
+    monkeypatch.setitem(sys.modules, "frbench", SimpleNamespace(FR=Zoo, FRBenchError=FRBenchError))
     model = xfv.load_model("frbench:irse-50/arcface/ms1m")
     assert (model.size, model.dim, model.channels) == ((12, 12), 7, "bgr")
     assert model.mean.flatten().tolist() == pytest.approx([0.4] * 3) and model.std[0].item() == pytest.approx(0.3)

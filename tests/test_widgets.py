@@ -84,6 +84,18 @@ def test_two_photographs_in_decision_and_maps_out(model):
     assert "rejected" in control.status.value
 
 
+def test_what_was_said_of_a_photograph_stays_when_the_threshold_moves(model):
+    one, two = (PIL.Image.open(orl_photo_path(name)) for name in ("s1/1", "s5/1"))
+    both, png = PIL.Image.new("L", (2 * one.width, one.height)), io.BytesIO()
+    both.paste(one), both.paste(two, (one.width, 0))
+    both.save(png, "png")
+    control = widgets.photo_pair(model)
+    control.probe.value, control.reference.value = upload(orl_photo_path("s1/2")), upload(None, "both.png", png.getvalue())
+    assert "2 faces" in control.status.value
+    control.threshold.value = 0.99
+    assert "2 faces" in control.status.value
+
+
 def test_photographs_that_cannot_be_used_are_answered_in_words(model):
     control = widgets.photo_pair(model)
     control.probe.value = upload(orl_photo_path("s1/1"))

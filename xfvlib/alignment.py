@@ -57,7 +57,10 @@ def read_photo(photo):
         photo = decode(Path(photo).read_bytes(), Path(photo).name)
     elif not isinstance(photo, Image.Image):
         raise TypeError(f"photo is a {type(photo).__name__}; it must be a path, a PIL image or a uint8 array")
-    return ImageOps.exif_transpose(photo).convert("RGB")
+    try:
+        return ImageOps.exif_transpose(photo).convert("RGB")
+    except OSError as error:  # PIL decodes when it is asked for pixels
+        raise ValueError(f"the photograph is damaged ({error}); save it anew as JPEG or PNG") from error
 
 
 def decode(data, name):
@@ -65,13 +68,11 @@ def decode(data, name):
     if len(data) > LARGEST_FILE:
         raise ValueError(f"{name} has {len(data) / 1e6:.0f} MB; at most {LARGEST_FILE / 1e6:.0f} MB are read: save it smaller")
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
+        return ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         heic = data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypmsf1")
         reason = "a HEIC photograph, which cannot be read here" if heic else "not an image that can be read, or a damaged one"
         raise ValueError(f"{name} is {reason}; save it as JPEG or PNG") from error
-    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def find_landmarks(photo, centred=False):

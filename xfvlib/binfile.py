@@ -25,9 +25,16 @@ def empty_array(kind, shape, code):
     return np.empty(0, np.uint8)
 
 
+def from_buffer(buffer, dtype, shape, order):
+    """A numpy array as pickle protocol 5 keeps it, flat; its dtype has been seen to be uint8."""
+    return np.frombuffer(buffer, dtype)
+
+
 ADMITTED = {("_codecs", "encode"): only_bytes, ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): only_uint8}
 for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     ADMITTED[module, "_reconstruct"] = empty_array
+for module in ("numpy.core.numeric", "numpy._core.numeric"):
+    ADMITTED[module, "_frombuffer"] = from_buffer
 
 
 class Unpickler(pickle.Unpickler):

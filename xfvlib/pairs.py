@@ -2,11 +2,13 @@
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
-from itertools import combinations
+from itertools import combinations, groupby
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -355,22 +357,38 @@ def csv_pairs(path, model):
     names = pd.unique(table[["path_a", "path_b"]].astype(str).to_numpy().ravel())
     if absent := [name for name in names if not (path.parent / name).is_file()]:
         raise FileNotFoundError(f"{path.name} names {len(absent)} images that are not there, the first: {path.parent / absent[0]}")
-    fold = table["fold"].astype(int) if "fold" in table else -1
-    rows = pd.DataFrame({"name_a": table.path_a.astype(str), "name_b": table.path_b.astype(str), "same": truth.astype(bool), "fold": fold})
-    return PairSet(path.stem, rows, Crops({name: path.parent / name for name in names}, model))
+    rows = pd.DataFrame({"name_a": table.path_a.astype(str), "name_b": table.path_b.astype(str), "same": truth.astype(bool)})
+    rows["fold"] = table["fold"].astype(int) if "fold" in table else -1
+    called = {name: name for name in names}
+    if rows.same.all() or any((person(row.name_a) == person(row.name_b)) != row.same for row in rows.itertuples()):
+        called = {name: name.replace("/", " › ") for name in names}  # its folders are not people, so that no name tells one
+    rows["name_a"], rows["name_b"] = rows.name_a.map(called), rows.name_b.map(called)
+    return PairSet(path.stem, rows, Crops({called[name]: path.parent / name for name in names}, model))
 
 
 def folder_pairs(root, model, seed=0):
     """One folder a person: all genuine pairs, and as many impostor pairs drawn with the seed, in no folds."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
-    photos = {f"{p.parent.name}/{p.stem}": p for p in sorted(root.glob("*/*")) if p.suffix.lower() in PHOTO_ENDINGS}
-    everything = [(a, b, person(a) == person(b), -1) for a, b in combinations(photos, 2)]
-    genuine, impostor = ([row for row in everything if row[2] is same] for same in (True, False))
+    paths = [path for path in sorted(root.glob("*/*")) if path.suffix.lower() in PHOTO_ENDINGS]
+    stems = Counter((path.parent, path.stem) for path in paths)
+    photos = {f"{p.parent.name}/{p.stem if stems[p.parent, p.stem] == 1 else p.name}": p for p in paths}
+    names = list(photos)
+    genuine = [(a, b, True, -1) for _, own in groupby(names, person) for a, b in combinations(own, 2)]
+    total = len(names) * (len(names) - 1) // 2
+    # of twice as many pairs of any two, enough show two people; only these are made, for a large folder has millions
+    some = np.random.default_rng(seed).choice(total, min(total, 2 * len(genuine)), replace=False) if total else []
+    impostor = [row for row in (two_of(names, int(number)) for number in some) if not row[2]][: len(genuine)]
     if not genuine or not impostor:
         raise ValueError(
             f"{root} holds {len(photos)} photographs of {len({person(n) for n in photos})} people; needed are a folder for each "
             "of at least two people, and at least two photographs of one of them"
         )
-    draw = np.random.default_rng(seed).permutation(len(impostor))[: len(genuine)]
-    return PairSet(root.name, pair_table([*genuine, *(impostor[i] for i in sorted(draw))]), Crops(photos, model))
+    return PairSet(root.name, pair_table([*genuine, *sorted(impostor)]), Crops(photos, model))
+
+
+def two_of(names, number):
+    """Row of the pair of a number, 0 to n(n − 1)/2 − 1, of those of any two of n names."""
+    later = (1 + isqrt(1 + 8 * number)) // 2
+    a, b = names[number - later * (later - 1) // 2], names[later]
+    return a, b, person(a) == person(b), -1

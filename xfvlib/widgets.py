@@ -166,7 +166,7 @@ def cutoff_slider(model, pair):
 
 
 def photo_pair(model, method="fggb"):
-    """Two photographs in, decision and maps out. Nothing leaves the machine, and nothing is kept.
+    """Two photographs in, decision and maps out. Nothing leaves the machine, and nothing is written to its disk.
 
     Args:
         model: a FaceModel with a threshold.
@@ -188,7 +188,11 @@ def photo_pair(model, method="fggb"):
 
     @lru_cache(8)
     def crop(data, name):
-        return align(decode(data, name), model)
+        """The face, and what there is to say about it, such as that the photograph shows several."""
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always", UserWarning)
+            face = align(decode(data, name), model)
+        return face, [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
 
     def redraw(_=None):
         chosen = [upload.value[0] for upload in (probe, reference) if upload.value]
@@ -197,14 +201,11 @@ def photo_pair(model, method="fggb"):
             return
         try:
             status.value = "Computing …"
-            with warnings.catch_warnings(record=True) as notes:
-                warnings.simplefilter("always", UserWarning)
-                a, b = (crop(bytes(file["content"]), file["name"]) for file in chosen)
+            (a, said_a), (b, said_b) = (crop(bytes(file["content"]), file["name"]) for file in chosen)
             pair = Pair(a, b, name_a=chosen[0]["name"], name_b=chosen[1]["name"])
             e = explain(model, pair, method, threshold.value)
             figure.value = to_png(draw_pair(e))
-            said = [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
-            status.value = html.escape("; ".join([repr(e), *said]))
+            status.value = html.escape("; ".join([repr(e), *said_a, *said_b]))
         except Exception as error:  # an exception in a callback would vanish unseen
             figure.value = b""
             status.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from xfvlib.models import ir, iresnet, mobilefacenet
 from xfvlib.models.frozen import frozen
 
+LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
 PREFIXES = ("module.", "model.", "backbone.", "network.")  # DataParallel, Lightning, and the like
 
 
@@ -33,7 +34,8 @@ def read_state(path):
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([(Inert, name) for name in lightning_names(path)]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path.name} is no checkpoint, or holds Python objects beside the weights, which are not executed. Where you trust it, save "
@@ -41,7 +43,10 @@ def read_state(path):
             f"torch says: {str(error).splitlines()[0]}"
         ) from error
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path.name} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+        reason = f"damaged or no checkpoint: {str(error).splitlines()[0]}"
+        if "TorchScript" in reason:
+            reason = "a TorchScript archive, a network and no checkpoint: xfv.FaceModel(torch.jit.load(path))"
+        raise ValueError(f"{path.name} is {reason}") from error
     for key in ("state_dict", "model_state_dict", "net_state_dict", "net", "model", "backbone"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -49,6 +54,25 @@ def read_state(path):
         raise ValueError(f"{path.name} holds a {type(content).__name__} without tensors; a state dict is needed")
     state = {str(key): value.float() for key, value in content.items() if isinstance(value, torch.Tensor)}
     return without_prefix(state)
+
+
+class Inert:
+    """Stands for whatever a checkpoint names beside its weights, and does nothing."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def lightning_names(path):
+    """Classes of PyTorch Lightning that a checkpoint names: before its version 1.5 (AdaFace's files), callbacks are kept under theirs."""
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (ValueError, RuntimeError):  # a file older than torch's zip format, or none of torch's
+        return []
+    return [name for name in named if name.partition(".")[0] in LIGHTNING]
 
 
 def without_prefix(state):

@@ -8,19 +8,19 @@ def load_network(key):
 
     Raises:
         FileNotFoundError: frbench is not installed.
-        ValueError: the key has not three parts, or frbench does not know it.
+        ValueError: the key has not three parts, frbench does not know it, or could not fetch its weights.
     """
     try:
-        from frbench import FR
+        import frbench
     except ImportError as error:
         raise FileNotFoundError("this model comes with the package frbench, which is not installed: `pip install frbench`") from error
     parts = key.split("/")
     if len(parts) != 3:
         raise ValueError(f"{key!r} must be backbone/loss/data, such as 'irse-50/arcface/ms1m'")
     try:
-        zoo = FR(*parts, eager_load=True)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"frbench has no model {key!r}: {error}") from error
+        zoo = frbench.FR(*parts, eager_load=True)
+    except (KeyError, ValueError, frbench.FRBenchError) as error:
+        raise ValueError(f"frbench gives no model {key!r}: {error}") from error
     made = zoo.preprocessor
     return zoo.backbone, {
         "size": tuple(zoo.input_size),

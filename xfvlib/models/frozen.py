@@ -4,6 +4,8 @@ Autograd's batch norm and PReLU also compute what only training needs; here both
 convolutions back-propagate by tiles (Winograd), with fewer multiplications.
 """
 
+import copy
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -50,8 +52,9 @@ class Slopes(nn.Module):
 def tile_matrices(points=(0, 2 / 3, -2 / 3, 3 / 2, -3 / 2), side=4):
     """Winograd's matrices (on filter, on tile, on product) that make side × side results of a 3×3 convolution from a tile of 2 more.
 
-    A filter and a piece of the image are polynomials; both are read at the points and at infinity, multiplied there, and the
-    product's coefficients are what is sought. These points keep the rounding near that of the sum itself (1.7 times as large).
+    The transpose of multiplying two polynomials by their values at the points and at infinity: the filter is read at the points,
+    and the other two matrices are those of interpolation and evaluation turned round. These points keep the rounding near that
+    of the sum itself (1.7 times as large).
 
     Source: Lavin and Gray, CVPR 2016; both axes at once by the Kronecker product.
     """
@@ -90,7 +93,10 @@ class BackwardByTiles(torch.autograd.Function):
 
 
 class ByTiles(nn.Module):
-    """A wide 3×3 convolution whose backward pass goes by tiles where that is faster: on a CPU, for a batch."""
+    """A wide 3×3 convolution whose backward pass goes by tiles where that is faster: on a CPU, for a batch.
+
+    With eight images one pass gains what transforming the filters costs, and every further pass through the graph is a gain.
+    """
 
     def __init__(self, conv):
         super().__init__()
@@ -109,7 +115,7 @@ def wide(conv):
 
 
 def frozen(network):
-    """An equal network for evaluation: norms after convolutions folded into them, the others and PReLUs as multiplications.
+    """An equal copy of a network for evaluation: norms after convolutions folded into them, the others and PReLUs as multiplications.
 
     Args:
         network: a module that torch.fx can trace, with PReLUs on (B, C, H, W) only.
@@ -118,11 +124,12 @@ def frozen(network):
         A new module with the same outputs to rounding. Its weights are not those of the checkpoint any more, and not for
         training: wide convolutions give theirs no gradient.
     """
+    network = copy.deepcopy(network).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d) and module.weight is None:  # which torch.fx's fuse cannot read
             module.weight = nn.Parameter(torch.ones_like(module.running_var))
             module.bias = nn.Parameter(torch.zeros_like(module.running_mean))
-    network = fuse(network.eval())
+    network = fuse(network, inplace=True)
     modules = dict(network.named_modules())
     for node in network.graph.nodes:  # a norm before a convolution: its scale goes into the filters, its shift stays
         norm, conv = (modules.get(x.target) if x.op == "call_module" else None for x in (node, next(iter(node.users), node)))

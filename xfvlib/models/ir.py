@@ -55,7 +55,7 @@ class IR(nn.Sequential):
 
 def recognise(state):
     """The network for a checkpoint of this layout and what is known of it, or None; see :mod:`xfvlib.models.checkpoints`."""
-    if not {"body.0.res_layer.0.weight", "output_layer.3.weight"} <= set(state):
+    if not {"input_layer.0.weight", "body.0.res_layer.0.weight"} <= set(state):
         return None
     widths = {}
     for key, value in state.items():
@@ -64,6 +64,7 @@ def recognise(state):
     counts = tuple(list(widths.values()).count(width) for width in (64, 128, 256, 512))
     inner_norm = "body.0.res_layer.2.running_mean" in state
     family = "adaface" if inner_norm else "curricularface"
-    network = IR(counts, inner_norm, affine="output_layer.4.weight" in state, dim=len(state["output_layer.3.weight"]))
+    dim = state["output_layer.3.bias"].numel() if "output_layer.3.bias" in state else 512
+    network = IR(counts, inner_norm, affine="output_layer.4.weight" in state, dim=dim)
     known = {"name": f"{family}-ir-{DEPTHS.get(counts, counts)}", "families": (family,), "channels": "bgr" if inner_norm else "rgb"}
     return network, {}, known

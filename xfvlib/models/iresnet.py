@@ -60,8 +60,8 @@ class IResNet(nn.Module):
 
 def recognise(state):
     """The network for a checkpoint of this layout and what is known of it, or None; see :mod:`xfvlib.models.checkpoints`."""
-    if not {"layer1.0.bn1.weight", "layer4.0.bn1.weight", "fc.weight"} <= set(state):
+    if not {"layer1.0.bn1.weight", "layer1.0.conv1.weight", "layer1.0.prelu.weight"} <= set(state):
         return None
     counts = tuple(len({k for k in state if re.fullmatch(rf"layer{s}\.\d+\.conv1\.weight", k)}) for s in (1, 2, 3, 4))
-    network = IResNet(counts, dim=len(state["fc.weight"]))
+    network = IResNet(counts, dim=state["fc.bias"].numel() if "fc.bias" in state else 512)
     return network, {}, {"name": f"iresnet-{DEPTHS.get(counts, counts)}", "families": ("arcface", "elasticface")}
