@@ -316,7 +316,8 @@ def methods_table(model, pair):
             bare, took = seconds(partial(forward, model, images, max(sizes), whole), method, runs=5)
             speed = f"{sum(sizes) / took:.0f} | {(bare / whole) / (took / sum(sizes)):.0%}"
         else:
-            (took,), speed = seconds(method, runs=3), "– | –"
+            (took,) = seconds(method, runs=3)
+            speed = f"{sum(sizes) / took:.0f} | –"
         start = time.perf_counter()
         if "batch" in inspect.signature(xfv.METHODS[name]).parameters:
             method(batch=1)
@@ -324,28 +325,44 @@ def methods_table(model, pair):
         named = ", ".join([name, *(f"{key} {value}" for key, value in options.items())])
         before, peak = run_alone(PEAK_OF_METHOD, name, json.dumps(options))
         print(f"| {named} | {sum(sizes)} | {1000 * took:.0f} | {speed} | {loop} | {peak:.0f} |", flush=True)
-    print("\nMethods that change pixels should run at 90 % of the bare forward pass or more.")
+    deletion_row(model, pair)
+    print("\nMethods that change pixels, and deletion and insertion, should run at 90 % of the bare forward pass or more.")
     print(f"Libraries, model and pair alone take {before:.0f} MB. FGGB one channel at a time: first table.")
 
 
-def deletion_speed(model, pair):
-    """Images a second of deletion and insertion against those of the bare forward pass, in batches of the same size; and one at a time."""
+PEAK_OF_DELETION = r"""
+import re, torch, xfvlib as xfv
+from xfvlib.deletion import deletion_rows, settings_of
+model, pair = xfv.load_model(), xfv.load_pairs("orl")[0]
+with torch.no_grad():
+    model.embed(pair.a[None])
+peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read()).group(1))
+before = peak()
+deletion_rows(model, pair, {"map": torch.rand(2, *model.size)}, settings_of({"metric": "deletion", "masked": "both"}), threshold=0.9)
+print(before, peak())
+"""
+
+
+def deletion_row(model, pair):
+    """Deletion and insertion of one method, both images masked, against the bare forward pass in batches of the same size; and one at a time."""
     settings, images = settings_of({"metric": "deletion", "masked": "both"}), torch.rand(216, 3, *model.size)
     maps = {str(i): torch.rand(2, *model.size, generator=torch.Generator().manual_seed(i)) for i in range(4)}
 
     def one_at_a_time():
         with torch.no_grad():
-            for kind in ("deletion", "insertion"):
-                for image in progressively(pair.a, maps["0"][0], kind):
-                    model.embed(image[None])
+            for image in (pair.a, pair.b):
+                for kind in ("deletion", "insertion"):
+                    for changed in progressively(image, maps["0"][0], kind)[1:-1]:
+                        model.embed(changed[None])
 
     bare, scored, loop = seconds(
         partial(forward, model, images, 18, 216), lambda: deletion_rows(model, pair, maps, settings, threshold=0.9), one_at_a_time, runs=5
     )
-    rate = len(images) / bare
-    used = (len(maps) + 2) * 36 + 4  # the maps and two controls, both images both ways; ends
-    print(f"\nDeletion and insertion run at {used / scored:.0f} images a second, {used / scored / rate:.0%} of the bare forward pass (90 % or "
-          f"more wanted), {1000 * scored / (len(maps) + 2):.0f} ms a method and pair with both images masked; one image at a time at {22 / loop:.0f}.")  # fmt: skip
+    orders = len(maps) + 2  # two controls
+    used, peak = 36 * orders + 4, run_alone(PEAK_OF_DELETION)[1]  # 18 changed versions of both images; the ends of all curves
+    took, rate = 1000 * scored / orders, used / scored
+    share = rate / (len(images) / bare)
+    print(f"| deletion and insertion of a map | 36 | {took:.0f} | {rate:.0f} | {share:.0%} | {1000 * loop:.0f} | {peak:.0f} |")
 
 
 def sweep_memory_table(model, pairs, counts=(12, 48, 192)):
@@ -388,7 +405,7 @@ def reuse_in_sweep_table(model, pairs, partners=(1, 3, 10, 30, 100)):
 def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
     print(
-        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}; medians of {RUNS}"
+        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}; medians of 3 to {RUNS} runs"
     )
     model, pairs = xfv.load_model(), xfv.load_pairs("orl")
     gradients_table(model, model.network, pairs[0].a, model.dim)
@@ -402,7 +419,6 @@ def main():
     bin_table()
     memory_table()
     methods_table(model, pairs[0])
-    deletion_speed(model, pairs[0])
     sweep_table(model, pairs)
     sweep_memory_table(model, pairs)
     reuse_in_sweep_table(model, pairs)
