@@ -72,6 +72,7 @@ def test_verification_files_of_all_writers(tmp_path, arcface, content, writer):
     pairs = xfv.load_pairs("calfw", bin=path, model=arcface)
     assert len(pairs) == 20 and list(pairs.labels) == content[1] and set(pairs.folds) == set(range(10))
     expected = np.asarray(PIL.Image.open(io.BytesIO(content[0][7])).convert("RGB"))
+    assert pairs.pair("0003a", "0003b").same is content[1][3] and pairs.pair("0003a", "0004b").same is None
     assert torch.equal((pairs[3].b * 255).round().byte(), torch.from_numpy(expected.copy()).permute(2, 0, 1))
 
 
@@ -263,7 +264,7 @@ def test_only_a_csv_whose_folders_are_people_says_who_is_in_its_images(tmp_path)
     assert people.all_pairs().labels.tolist() == [True, False, False] and people.pair("two/a.png", "one/b.png").same is False
     for rows in ([("one/a.png", "two/a.png", True), ("one/a.png", "two/b.png", False)], [("one/a.png", "one/b.png", True)]):
         pairs = read(*rows)
-        assert pairs.pair(*pairs.names[:2]).same is None and pairs[0].same
+        assert pairs.pair(*pairs.names[1::-1]).same is None and pairs[0].same
         with pytest.raises(ValueError, match="does not say who"):
             pairs.all_pairs()
 

@@ -120,8 +120,12 @@ class PairSet(Sequence):
         return self.images[name]
 
     def pair(self, name_a, name_b):
-        """The pair of any two images of the data set, by their names; ``same`` is None where the data do not name people."""
-        same = person(name_a) == person(name_b) if person(name_a) and person(name_b) else None
+        """The pair of any two images of the data set, by their names; ``same`` is None where neither names nor table tell it."""
+        if person(name_a) and person(name_b):
+            same = person(name_a) == person(name_b)
+        else:
+            told = self.table.same[(self.table.name_a == name_a) & (self.table.name_b == name_b)]
+            same = bool(told.iloc[0]) if len(told) else None
         return Pair(self.image(name_a), self.image(name_b), same, name_a, name_b)
 
     def draw(self, count, seed=0):
