@@ -188,12 +188,16 @@ print(before, peak())
 
 PEAK_OF_METHOD = r"""
 import json, re, sys, torch, xfvlib as xfv
+from xfvlib.deletion import deletion_rows, settings_of
 model, pair = xfv.load_model(), xfv.load_pairs("orl")[0]
 with torch.no_grad():
     model.embed(pair.a[None])
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read()).group(1))
 before = peak()
-xfv.explain(model, pair, sys.argv[1], **json.loads(sys.argv[2]))
+if sys.argv[1] == "deletion":
+    deletion_rows(model, pair, {"map": torch.rand(2, *model.size)}, settings_of({"metric": "deletion", "masked": "both"}), threshold=0.9)
+else:
+    xfv.explain(model, pair, sys.argv[1], **json.loads(sys.argv[2]))
 print(before, peak())
 """
 
@@ -330,19 +334,6 @@ def methods_table(model, pair):
     print(f"Libraries, model and pair alone take {before:.0f} MB. FGGB one channel at a time: first table.")
 
 
-PEAK_OF_DELETION = r"""
-import re, torch, xfvlib as xfv
-from xfvlib.deletion import deletion_rows, settings_of
-model, pair = xfv.load_model(), xfv.load_pairs("orl")[0]
-with torch.no_grad():
-    model.embed(pair.a[None])
-peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read()).group(1))
-before = peak()
-deletion_rows(model, pair, {"map": torch.rand(2, *model.size)}, settings_of({"metric": "deletion", "masked": "both"}), threshold=0.9)
-print(before, peak())
-"""
-
-
 def deletion_row(model, pair):
     """Deletion and insertion of one method, both images masked, against the bare forward pass in batches of the same size; and one at a time."""
     settings, images = settings_of({"metric": "deletion", "masked": "both"}), torch.rand(216, 3, *model.size)
@@ -359,7 +350,7 @@ def deletion_row(model, pair):
         partial(forward, model, images, 18, 216), lambda: deletion_rows(model, pair, maps, settings, threshold=0.9), one_at_a_time, runs=5
     )
     orders = len(maps) + 2  # two controls
-    used, peak = 36 * orders + 4, run_alone(PEAK_OF_DELETION)[1]  # 18 changed versions of both images; the ends of all curves
+    used, peak = 36 * orders + 4, run_alone(PEAK_OF_METHOD, "deletion")[1]  # 18 changed versions of both images; the ends of all curves
     took, rate = 1000 * scored / orders, used / scored
     share = rate / (len(images) / bare)
     print(f"| deletion and insertion of a map | 36 | {took:.0f} | {rate:.0f} | {share:.0%} | {1000 * loop:.0f} | {peak:.0f} |")
