@@ -283,6 +283,18 @@ def test_two_photographs_of_one_name_and_two_endings_are_both_kept(tmp_path):
     assert xfv.load_pairs("folder", root=tmp_path).names == ["one/a.bmp", "one/a.png", "two/a"]
 
 
+def test_a_large_folder_does_not_make_all_its_pairs(tmp_path):
+    for number in range(1500):  # 1.1 million pairs of any two, 1 genuine
+        (tmp_path / f"{number:04d}").mkdir()
+        (tmp_path / f"{number:04d}" / "1.png").touch()
+    (tmp_path / "0000" / "2.png").touch()
+    tracemalloc.start()
+    pairs = xfv.load_pairs("folder", root=tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pairs.labels.tolist() == [True, False] and peak < 20e6
+
+
 def test_one_folder_a_person(tmp_path, own_cache, arcface):
     lfw_folder(tmp_path, "people")
     pairs = xfv.load_pairs("folder", root=tmp_path / "people", model=arcface)
