@@ -1,4 +1,5 @@
-# make workbook   execute every notebook into build/, as notebooks and as HTML with an index
+# make workbook   execute every notebook into build/, as notebooks and as HTML with an index. On another recogniser and other pairs:
+#                 make workbook CHOICE=mine.py, a file that defines model and pairs (notebook 9)
 # make test       unit tests, then nbval over the notebooks
 # make lab        open the notebooks in JupyterLab
 # make bench      speed and memory, as a table
@@ -19,7 +20,7 @@ export MALLOC_TRIM_THRESHOLD_ = 1073741824
 .PHONY: workbook test lab bench results notebooks clean
 
 workbook: $(READY)
-	$(BIN)/python notebooks/build.py
+	$(BIN)/python notebooks/build.py $(if $(CHOICE),--choice $(CHOICE))
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -2,6 +2,10 @@
 
 ``--in-place`` writes the executed notebooks back to this folder instead, as they are committed: outputs kept, no widget
 state and no timings. Names of notebooks as arguments choose some of them.
+
+``--choice mine.py`` runs those that have a cell tagged ``choice`` on another recogniser and other pairs, and writes them into
+``build/mine/``. The lines of the file take the place of that cell: they define ``model``, with its threshold, and ``pairs``, and paths
+in them are relative to the file. Assertions, which hold what is said of the stored results, are switched off.
 """
 
 import argparse
@@ -12,21 +16,41 @@ import time
 from pathlib import Path
 
 import nbformat
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build"
+EXAMPLES = """
+from xfvlib.notebook import examples
+
+globals().update(examples(model, pairs))  # in place of the pairs that this notebook names: others, chosen by rule
+print(model, pairs, sep="\\n")
+"""
+NOTE = """**Run on another recogniser or other pairs.** What is computed from `model` and `pairs` is that of `{name}`. The text was written
+for dlib-resnet on ORL, and the numbers in it are of that run. Tables read from `data/results`, and what is computed for comparison
+with them, are of dlib-resnet on ORL, too, or of MobileFaceNet on LFW where they say so."""
 PAGE = "<!doctype html><meta charset=utf-8><title>Explain face verification</title><body style='font:16px sans-serif;max-width:42em;margin:3em auto'><h1>Explain face verification</h1><ol>{items}</ol>"
 
 
-def execute(notebook):
-    """Run all cells in a fresh kernel; returns the error as text, or None."""
-    runner = ExecutePreprocessor(timeout=600, kernel_name="python3", store_widget_state=False, record_timing=False,
+def choose(notebook, path):
+    """Put the lines of a file in place of the notebook's own choice; False where it has none."""
+    for cell in notebook.cells:
+        if "choice" in cell.metadata.get("tags", []):
+            cell.source = path.read_text(encoding="utf8").rstrip() + "\n" + EXAMPLES.rstrip()
+            notebook.cells.insert(1, nbformat.v4.new_markdown_cell(NOTE.format(name=path.name)))
+            return True
+    return False
+
+
+def execute(notebook, folder, seconds_a_cell):
+    """Run all cells in a fresh kernel that works in a folder; returns the error as text, or None."""
+    runner = ExecutePreprocessor(timeout=seconds_a_cell, kernel_name="python3", store_widget_state=False, record_timing=False,
                                extra_arguments=["--log-level=40"])  # fmt: skip
     try:
-        runner.preprocess(notebook, {"metadata": {"path": HERE}})
-    except CellExecutionError as error:
+        runner.preprocess(notebook, {"metadata": {"path": folder}})
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return str(error)
 
 
@@ -43,28 +67,34 @@ def page(notebook):
     return exporter.from_notebook_node(notebook)[0]
 
 
-def main(names, in_place):
-    OUT.mkdir(exist_ok=True)
+def main(names, in_place, choice=None):
+    out, folder, seconds_a_cell = OUT, HERE, 600
+    if choice:
+        out, folder, seconds_a_cell = OUT / choice.stem, choice.resolve().parent, None
+        os.environ["PYTHONOPTIMIZE"] = "1"
+    out.mkdir(parents=True, exist_ok=True)
     items, failed = [], []
     for path in sorted(HERE.glob("*.ipynb")):
         if names and path.stem not in names:
             continue
-        print(f"{path.stem:32}", end="", flush=True)
         start, notebook = time.perf_counter(), nbformat.read(path, as_version=4)
-        error = execute(notebook)
+        if choice and not choose(notebook, choice):
+            continue
+        print(f"{path.stem:32}", end="", flush=True)
+        error = execute(notebook, folder, seconds_a_cell)
         seconds = time.perf_counter() - start
         print(f"{seconds:6.1f} s{'   FAILED' if error else ''}", flush=True)
         if error:
             failed.append(f"{path.name}:\n{error}")
         if not in_place:
-            write(OUT / f"{path.stem}.html", page(notebook))
+            write(out / f"{path.stem}.html", page(notebook))
             items.append(f"<li><a href='{path.stem}.html'>{html.escape(title(notebook))}</a> ({seconds:.0f} s)</li>")
         if not in_place or not error:
             notebook.metadata.pop("widgets", None)
-            write((HERE if in_place else OUT) / path.name, nbformat.writes(notebook) + "\n")
+            write((HERE if in_place else out) / path.name, nbformat.writes(notebook) + "\n")
     if not in_place:
-        write(OUT / "index.html", PAGE.format(items="".join(items)))
-        print(f"Open {OUT / 'index.html'}")
+        write(out / "index.html", PAGE.format(items="".join(items)))
+        print(f"Open {out / 'index.html'}")
     if failed:
         sys.exit("\n".join(failed))
 
@@ -77,6 +107,10 @@ def title(notebook):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="notebooks to run, without .ipynb; all when none is named")
-    parser.add_argument("--in-place", action="store_true")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--in-place", action="store_true")
+    where.add_argument("--choice", type=Path, help="Python file that defines model and pairs")
     arguments = parser.parse_args()
-    main(arguments.names, arguments.in_place)
+    if arguments.choice and not arguments.choice.is_file():
+        parser.error(f"there is no file {arguments.choice}")
+    main(arguments.names, arguments.in_place, arguments.choice)

@@ -18,6 +18,7 @@ import xfvlib as xfv
 from xfvlib import pairs as pairs_module
 from xfvlib.binfile import read_bin
 from xfvlib.deletion import deletion_scores
+from xfvlib.notebook import examples
 from xfvlib.pairs import orl_photo_path
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
@@ -322,3 +323,27 @@ def test_real_mobilefacenet_and_its_onnx_twin_agree():
     assert torch.allclose(*bands, atol=1e-4)
     curves = [deletion_scores(candidate, pair, maps[0]) for candidate in (model, twin)]
     assert np.allclose(*curves, atol=1e-4)
+
+
+def test_examples_are_chosen_by_rule_from_any_format(content, arcface, tmp_path, pairs, model, monkeypatch):
+    (tmp_path / "calfw.bin").write_bytes(pickle.dumps(content))
+    monkeypatch.setattr(arcface, "threshold", None)
+    for data, network in ((pairs, model), (xfv.load_pairs("calfw", bin=tmp_path / "calfw.bin", model=arcface), arcface)):
+        if network.threshold is None:
+            with pytest.raises(ValueError, match="calibrate"):
+                examples(network, data)
+            xfv.calibrate(network, data)
+        found = examples(network, data, count=8)
+
+        def score(two):
+            return float((network.embed(two.a[None]) * network.embed(two.b[None])).sum())
+
+        one, second, high, stranger, low, lost = found["six"]
+        assert one is found["pair"] and one.same and second.same and lost.same and not high.same and not low.same and not stranger.same
+        assert stranger is found["impostor"] and stranger.name_a == one.name_a
+        assert score(second) >= score(one) >= score(lost) and score(high) >= score(low)
+        assert all(abs(score(found["close"]) - network.threshold) <= abs(score(two) - network.threshold) for two in (one, second, high, low, lost))
+        assert len(found["people"]) == 2 and all(name in data.images for names in found["people"].values() for name in names)
+        assert all(name in data.images for name in found["shown"])
+        photo = PIL.Image.open(found["photograph"](one.name_a))
+        assert photo.size == ((92, 112) if data is pairs else (112, 112))

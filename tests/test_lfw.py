@@ -48,3 +48,21 @@ def test_explanations_run_on_the_real_mobilefacenet_unchanged(monkeypatch):
     monkeypatch.setattr(plots, "display", lambda picture: None)
     plots.show_frequency_influence(influence)
     plots.show_maps(maps, genuine.table.name_a)
+
+
+@real
+def test_a_notebook_runs_whole_on_other_models_and_pairs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(DATA.parent / "notebooks"))
+    import build
+
+    choice = tmp_path / "mine.py"
+    choice.write_text(
+        f"model = xfv.load_model(weights={str(SAMPLES / 'mobilefacenet' / 'mobilefacenet.pt')!r})\n"
+        f"pairs = xfv.load_pairs('lfw', root={str(SAMPLES / 'lfw')!r}, model=model)\n"
+        "model.threshold = 0.23\n"
+    )
+    monkeypatch.setattr(build, "OUT", tmp_path)
+    monkeypatch.setenv("PYTHONOPTIMIZE", "")
+    build.main(["05_frequency_decomposition"], False, choice)
+    written = (tmp_path / "mine" / "05_frequency_decomposition.html").read_text()
+    assert "PairSet &#39;lfw&#39;: 1200 pairs" in written and "112" in written

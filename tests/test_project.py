@@ -51,3 +51,12 @@ def test_notebook_is_stored_as_promised(path):
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):
                 assert output.metadata["image/png"]["alt"]
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if not path.stem.startswith("09")], ids=lambda path: path.stem)
+def test_only_the_choice_cell_names_recogniser_and_photographs(path):
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    chosen = [cell for cell in cells if "choice" in cell.metadata.get("tags", [])]
+    assert len(chosen) == 1 and "\nmodel = " in chosen[0].source and "\npairs = " in chosen[0].source
+    rest = "\n".join(cell.source for cell in cells if cell is not chosen[0])
+    assert not re.search(r'"s\d+/\d+"|\(150|\bmodel = |\bpairs = ', rest)

@@ -21,9 +21,9 @@ def scores(model, pairs, batch=32):
     known = embeddings(model, pairs, batch)
     place = {name: i for i, name in enumerate(known)}
     stacked = torch.stack(list(known.values())).double().numpy()
-    a = stacked[pairs.table.name_a.map(place)]
-    b = stacked[pairs.table.name_b.map(place)]
-    return np.einsum("pn,pn->p", a, b)
+    rows = pairs.table[["name_a", "name_b"]].apply(lambda names: names.map(place)).to_numpy()
+    parts = np.array_split(rows, -(-len(rows) // 65_536))  # all at once, the embeddings of a million pairs would take gigabytes
+    return np.concatenate([np.einsum("pn,pn->p", stacked[part[:, 0]], stacked[part[:, 1]]) for part in parts])
 
 
 def error_rates(scores, labels):

@@ -1,11 +1,16 @@
-"""The one set-up line of every notebook, and the machine's name."""
+"""The one set-up line of every notebook, examples from other data than its own, and the machine's name."""
 
+import io
 import platform
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from xfvlib import evaluation
+from xfvlib.frequency import shape
+from xfvlib.pairs import orl_photo_path, person
 
 
 def notebook_setup(seed=0):
@@ -15,6 +20,66 @@ def notebook_setup(seed=0):
     torch.manual_seed(seed)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {device}; seed {seed}")
+
+
+def examples(model, pairs, count=100):
+    """What the notebooks show of a model and data set, chosen by rule where their own choice cells name ORL photographs.
+
+    Args:
+        model: a FaceModel with a threshold.
+        pairs: a PairSet.
+        count: as many genuine and as many impostor pairs are drawn and scored, fewer where there are fewer.
+
+    Returns:
+        dict of the names that the choice cells define. Among the pairs drawn: ``pair``, the genuine one of median score;
+        ``impostor``, its probe with a stranger; ``close``, the pair nearest to the threshold; ``six``, three of high score, the third
+        an impostor pair, and three of low score, the first with the probe of ``pair`` and the third genuine; ``shown``, names in nine genuine pairs;
+        ``people``, ``{name: names of images}`` of two people, of whose first images the landmarks are found, as a morph needs them;
+        ``earlier_layer``, None; ``photograph``, a function from a name to its file, for a ``.bin`` file to the aligned crop in it.
+
+    Raises:
+        ValueError: the model has no threshold, or there are no genuine or no impostor pairs.
+
+    Example:
+        >>> globals().update(examples(model, pairs))  # doctest: +SKIP
+    """
+    if model.threshold is None:
+        raise ValueError(f"{model.name} has no threshold: call xfv.calibrate(model, pairs) first, or set model.threshold")
+    some = pairs.draw(max(1, min(count, pairs.labels.sum(), (~pairs.labels).sum())))
+    scores = evaluation.scores(model, some)
+    rising = np.argsort(scores, kind="stable")
+    genuine, strangers = ([some[row] for row in rising if some.labels[row] == same] for same in (True, False))
+    pair, stranger = genuine[len(genuine) // 2], strangers[len(strangers) // 2]
+    impostor = pairs.pair(pair.name_a, next(name for name in (stranger.name_b, stranger.name_a) if who(name) != who(pair.name_a)))
+    by_person = {who(two.name_a): two for two in genuine[::-1] if has_landmarks(two.a)}
+    sources = getattr(pairs.images, "sources", {})
+
+    def photograph(name):
+        source = sources[name] if name in sources else orl_photo_path(name)
+        return io.BytesIO(source) if isinstance(source, bytes) else source
+
+    return {
+        "pair": pair,
+        "impostor": impostor,
+        "close": some[int(np.abs(scores - model.threshold).argmin())],
+        "six": [pair, genuine[-1], strangers[-1], impostor, stranger, genuine[0]],
+        "shown": [name for two in genuine[:9] for name in (two.name_a, two.name_b)],
+        "people": {name: [two.name_a, two.name_b] for name, two in list(by_person.items())[:2]},
+        "earlier_layer": None,
+        "photograph": photograph,
+    }
+
+
+def who(name):
+    """The person in an image, or the image itself where its name does not tell."""
+    return person(name) or name
+
+
+def has_landmarks(image):
+    try:
+        return shape(image) is not None
+    except ValueError:
+        return False
 
 
 def processor():

@@ -125,7 +125,9 @@ def show_pair(e):
 
 
 def show_images(images, titles, *, columns=6, suptitle=None):
-    """Crops ``(3, H, W)`` with a title each, in rows of ``columns``."""
+    """Crops ``(3, H, W)`` with a title each, in rows of ``columns``; nothing where there are none."""
+    if len(images) == 0:
+        return
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.45 * columns, 1.75 * rows + (0.3 if suptitle else 0)))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
