@@ -334,15 +334,15 @@ def test_examples_are_chosen_by_rule_from_any_format(content, arcface, tmp_path,
                 examples(network, data)
             xfv.calibrate(network, data)
         found = examples(network, data, count=8)
-
-        def score(two):
-            return float((network.embed(two.a[None]) * network.embed(two.b[None])).sum())
-
         one, second, high, stranger, low, lost = found["six"]
         assert one is found["pair"] and one.same and second.same and lost.same and not high.same and not low.same and not stranger.same
         assert stranger is found["impostor"] and stranger.name_a == one.name_a
-        assert score(second) >= score(one) >= score(lost) and score(high) >= score(low)
-        assert all(abs(score(found["close"]) - network.threshold) <= abs(score(two) - network.threshold) for two in (one, second, high, low, lost))
+        scores = [
+            float((network.embed(two.a[None]) * network.embed(two.b[None])).sum()) for two in (second, one, lost, high, low, found["close"])
+        ]
+        assert scores[0] >= scores[1] >= scores[2] and scores[3] >= scores[4]
+        distances = [abs(score - network.threshold) for score in scores]
+        assert min(distances) == distances[-1]
         assert len(found["people"]) == 2 and all(name in data.images for names in found["people"].values() for name in names)
         assert all(name in data.images for name in found["shown"])
         photo = PIL.Image.open(found["photograph"](one.name_a))

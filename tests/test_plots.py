@@ -84,3 +84,8 @@ def test_the_library_hands_out_raw_maps(explanations):
     before = explanations[0].map_a.clone()
     plots.draw_pair(explanations[0])
     assert torch.equal(before, explanations[0].map_a)
+
+
+def test_no_images_make_no_figure(shown):
+    plots.show_images([], [])
+    assert shown == []
