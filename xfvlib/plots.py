@@ -5,6 +5,7 @@ magnitudes in one sequential palette. Maps are scaled here, for the eye only; wh
 """
 
 import io
+import textwrap
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +19,7 @@ from xfvlib.evaluation import auc, equal_error_rate, error_rates
 
 SIGNED, MAGNITUDE = "RdBu", "magma"
 GENUINE, IMPOSTOR = "#2166ac", "#b2182b"
+TITLE_WIDTH = 22  # letters over a picture; longer titles are broken at a space, or made smaller
 
 mpl.rcParams.update({
     "figure.facecolor": "white",  # transparent figures are unreadable on dark themes
@@ -67,7 +69,10 @@ def full_colour(*maps):
 def picture(ax, image, title=""):
     """One picture without axes: a crop ``(3, H, W)`` or an array ``(H, W, 3)``."""
     ax.imshow(image.permute(1, 2, 0).numpy() if hasattr(image, "permute") else image)
-    ax.set_title(title)
+    lines = [part for line in title.split("\n") for part in textwrap.wrap(line, TITLE_WIDTH, break_long_words=False) or [""]]
+    ax.set_title("\n".join(lines))
+    if (longest := max(map(len, lines))) >= TITLE_WIDTH:
+        ax.title.set_fontsize(ax.title.get_fontsize() * 19 / longest)
     ax.set_axis_off()
 
 
