@@ -129,15 +129,16 @@ def show_pair(e):
     show(draw_pair(e), f"Pair {e.pair.name_a} and {e.pair.name_b}, {verdict(e)}. {e.method} maps over both faces; on the whole they speak {side} a match.")  # fmt: skip
 
 
-def show_images(images, titles, *, columns=6, suptitle=None):
-    """Crops ``(3, H, W)`` with a title each, in rows of ``columns``; nothing where there are none."""
+def show_images(images, titles, *, columns=6, suptitle=None, inches=1.45):
+    """Crops ``(3, H, W)`` with a title each, in rows of ``columns``, ``inches`` wide; nothing where there are none."""
     if len(images) == 0:
         return
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.45 * columns, 1.75 * rows + (0.3 if suptitle else 0)))
+    figure = Figure(figsize=(inches * columns, (inches + 0.3) * rows + (0.3 if suptitle else 0)))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, image, title in zip(axes, images, titles):
         picture(ax, image, title)
+        ax.title.set_fontsize(ax.title.get_fontsize() * inches / 1.45)
     for ax in axes[len(images) :]:
         ax.set_axis_off()
     figure.suptitle(suptitle)
