@@ -11,6 +11,7 @@ in them are relative to the file. Assertions, which hold what is said of the sto
 import argparse
 import html
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,7 @@ print(model, pairs, sep="\\n")
 NOTE = """**Run on another recogniser or other pairs.** What is computed from `model` and `pairs` is that of `{name}`. The text was written
 for dlib-resnet on ORL, and the numbers in it are of that run. Tables read from `data/results`, and what is computed for comparison
 with them, are of dlib-resnet on ORL, too, or of MobileFaceNet on LFW where they say so."""
+MISSING = "No description has been provided for this image"
 PAGE = "<!doctype html><meta charset=utf-8><title>Explain face verification</title><body style='font:16px sans-serif;max-width:42em;margin:3em auto'><h1>Explain face verification</h1><ol>{items}</ol>"
 
 
@@ -64,7 +66,11 @@ def write(path, text):
 def page(notebook):
     """The notebook as one HTML page that loads nothing from elsewhere."""
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="")
-    return exporter.from_notebook_node(notebook)[0]
+    exporter.log.setLevel("ERROR")  # it warns of the alternative texts that follow
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    texts = iter([output.metadata.get("image/png", {}).get("alt", MISSING) for output in outputs])
+    body = exporter.from_notebook_node(notebook)[0]  # its template leaves the texts out
+    return re.sub(f'alt="{MISSING}"', lambda _: f'alt="{html.escape(next(texts, MISSING))}"', body)
 
 
 def main(names, in_place, choice=None):

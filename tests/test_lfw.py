@@ -65,4 +65,4 @@ def test_a_notebook_runs_whole_on_other_models_and_pairs(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONOPTIMIZE", "")
     build.main(["05_frequency_decomposition"], False, choice)
     written = (tmp_path / "mine" / "05_frequency_decomposition.html").read_text()
-    assert "PairSet &#39;lfw&#39;: 1200 pairs" in written and "112" in written
+    assert "PairSet 'lfw': 1200 pairs" in written and "(3, 112, 112)" in written

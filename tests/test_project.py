@@ -1,5 +1,6 @@
 """The repository's own promises: one list of dependencies, notebooks as they are to be committed."""
 
+import html
 import re
 import tomllib
 from pathlib import Path
@@ -60,3 +61,18 @@ def test_only_the_choice_cell_names_recogniser_and_photographs(path):
     assert len(chosen) == 1 and "\nmodel = " in chosen[0].source and "\npairs = " in chosen[0].source
     rest = "\n".join(cell.source for cell in cells if cell is not chosen[0])
     assert not re.search(r'"s\d+/\d+"|\(150|\bmodel = |\bpairs = ', rest)
+
+
+def test_pages_hold_the_alternative_text_of_every_figure(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
+    import build
+
+    notebook = nbformat.read(ROOT / "notebooks" / "05_frequency_decomposition.ipynb", as_version=4)
+    texts = [
+        output.metadata["image/png"]["alt"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    written = re.findall(r'<img alt="([^"]*)"', build.page(notebook))
+    assert len(texts) > 5 and [html.unescape(text) for text in written] == texts
