@@ -333,7 +333,7 @@ def test_examples_are_chosen_by_rule_from_any_format(content, arcface, tmp_path,
             with pytest.raises(ValueError, match="calibrate"):
                 examples(network, data)
             xfv.calibrate(network, data)
-        found = examples(network, data, count=8)
+        found = examples(network, data)
         one, second, high, stranger, low, lost = found["six"]
         assert one is found["pair"] and one.same and second.same and lost.same and not high.same and not low.same and not stranger.same
         assert stranger is found["impostor"] and stranger.name_a == one.name_a

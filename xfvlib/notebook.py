@@ -22,16 +22,15 @@ def notebook_setup(seed=0):
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {device}; seed {seed}")
 
 
-def examples(model, pairs, count=100):
+def examples(model, pairs):
     """What the notebooks show of a model and data set, chosen by rule where their own choice cells name ORL photographs.
 
     Args:
         model: a FaceModel with a threshold.
         pairs: a PairSet.
-        count: as many genuine and as many impostor pairs are drawn and scored, fewer where there are fewer.
 
     Returns:
-        dict of the names that the choice cells define. Among the pairs drawn: ``pair``, the genuine one of median score;
+        dict of the names that the choice cells define. Among 100 genuine and 100 impostor pairs, drawn, or fewer: ``pair``, the genuine one of median score;
         ``impostor``, its probe with a stranger; ``close``, the pair nearest to the threshold; ``six``, three of high score, the third
         an impostor pair, and three of low score, the first with the probe of ``pair`` and the third genuine; ``shown``, names in nine genuine pairs;
         ``people``, ``{name: names of images}`` of two people, of whose first images the landmarks are found, as a morph needs them;
@@ -45,7 +44,7 @@ def examples(model, pairs, count=100):
     """
     if model.threshold is None:
         raise ValueError(f"{model.name} has no threshold: call xfv.calibrate(model, pairs) first, or set model.threshold")
-    some = pairs.draw(max(1, min(count, pairs.labels.sum(), (~pairs.labels).sum())))
+    some = pairs.draw(max(1, min(100, pairs.labels.sum(), (~pairs.labels).sum())))
     scores = evaluation.scores(model, some)
     rising = np.argsort(scores, kind="stable")
     genuine, strangers = ([some[row] for row in rising if some.labels[row] == same] for same in (True, False))
@@ -77,9 +76,10 @@ def who(name):
 
 def has_landmarks(image):
     try:
-        return shape(image) is not None
+        shape(image)
     except ValueError:
         return False
+    return True
 
 
 def processor():
