@@ -30,7 +30,7 @@ lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
 bench: $(READY)
-	$(BIN)/python tests/bench.py
+	$(BIN)/python bench/bench.py
 
 results: $(READY)
 	$(BIN)/python data/make_frequency.py orl

@@ -15,7 +15,8 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import frequency as fq
-from xfvlib.evaluation import calibrate, embeddings, scores
+from xfvlib.conditions import morph, reduced
+from xfvlib.evaluation import calibrate, embed_images, scores
 from xfvlib.files import DATA, write_whole
 from xfvlib.pairs import PairSet
 
@@ -110,10 +111,10 @@ def resolution(model, pairs, count, factors, width):
     """Influence of every band, high–low and low–low pairs, for the masked image's resolution; band −1 holds the scores of all pairs."""
     rows = []
     chosen = pairs.draw(count, SEED)
-    high = embeddings(model, pairs)
+    high = embed_images(model, pairs)
     for factor in factors:
-        small = PairSet(pairs.name, pairs.table, {name: fq.reduced(pairs.image(name), factor) for name in pairs.names})
-        low = embeddings(model, small)
+        small = PairSet(pairs.name, pairs.table, {name: reduced(pairs.image(name), factor) for name in pairs.names})
+        low = embed_images(model, small)
         for number, row in enumerate(pairs.table.itertuples()):
             for kind, a, b in (("high–low", low, high), ("low–low", low, low)):
                 rows.append((factor, kind, number, bool(row.same), -1, float(a[row.name_a] @ b[row.name_b])))
@@ -130,14 +131,14 @@ def morphs(model, pairs, share, photographs, width):
 
     Every person is morphed with the most similar other one and with one drawn.
     """
-    known = embeddings(model, pairs.all_pairs())
+    known = embed_images(model, pairs.all_pairs())
     people = sorted({name.split("/")[0] for name in known}, key=lambda person: int(person[1:]))
     first = torch.stack([known[f"{person}/1"] for person in people])
     alike = (first @ first.T).fill_diagonal_(-1).argmax(dim=1)
     drawn = np.random.default_rng(SEED).permutation(len(people))
     couples = {tuple(sorted((i, int(k)))) for i in range(len(people)) for k in (alike[i], drawn[i]) if i != k}
     suspects = [(i, i, pairs.image(f"{person}/1")) for i, person in enumerate(people)]
-    suspects += [(i, k, fq.morph(pairs.image(f"{people[i]}/1"), pairs.image(f"{people[k]}/1"), share)) for i, k in sorted(couples)]
+    suspects += [(i, k, morph(pairs.image(f"{people[i]}/1"), pairs.image(f"{people[k]}/1"), share)) for i, k in sorted(couples)]
     probes = {f"{person}/{j}" for person in people for j in range(2, 2 + photographs)}
     without = {name: fq.band_embeddings(model, pairs.image(name), width=width) for name in probes}
     rows = []

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 
 import xfvlib as xfv
-from xfvlib.deletion import WHERE_DECISIONS_FALL, save_table
+from xfvlib.faithfulness import WHERE_DECISIONS_FALL, save_table
 from xfvlib.files import DATA, write_whole
 from xfvlib.notebook import processor
 from xfvlib.pairs import person

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 import xfvlib as xfv
-from xfvlib.deletion import save_table, standing
+from xfvlib.faithfulness import save_table, compare_all
 from xfvlib.files import DATA, write_whole
 from xfvlib.sanity import patch_test
 from xfvlib.sweep import connected, data_hash, model_hash, one_torch_thread
@@ -109,7 +109,7 @@ def make(arguments, model, many, methods, seconds, client):
     table = numbered(pd.concat(tables), many)
     keep(arguments.setting, table, made_by, seconds)
     keep_patches(arguments.setting, numbered(pd.concat(patches), many), fewer, model, made_by)
-    print(standing(table).to_string())
+    print(compare_all(table).to_string())
 
 
 def kept_patch_test(model, pairs, methods, folder):

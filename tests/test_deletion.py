@@ -1,11 +1,13 @@
+from importlib import import_module
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import xfvlib as xfv
-from xfvlib import deletion as dl
 
+dl = import_module("xfvlib.faithfulness")  # of the same name as the function xfv.faithfulness
 RANKING = torch.rand(20, 20, generator=torch.Generator().manual_seed(5))
 
 
@@ -226,7 +228,7 @@ def test_the_standing_answers_which_how_much_and_more_than_chance():
     table = made_up(poor=40 + noise + rng.normal(0, 1, 50), good=25 + noise + rng.normal(0, 1, 50), few=few, random=60 + noise, blob=30 + noise,
                     **{"blob reversed": 80 + noise, "good reversed": 70 + noise})  # fmt: skip
     table = pd.concat([table, table.assign(metric="insertion")])
-    found = dl.standing(table)
+    found = dl.compare_all(table)
     deleted, inserted = (only(found, metric=metric) for metric in ("deletion", "insertion"))
     assert set(deleted.method[:2]) == {"few", "good"} and deleted.method[2:].tolist() == ["blob", "poor", "random", "blob reversed"]
     row = deleted.set_index("method").loc["good"]
@@ -243,7 +245,7 @@ def test_the_standing_answers_which_how_much_and_more_than_chance():
 def test_one_call_says_which_explanation_is_more_faithful(tiny, tiny_pairs):
     found = xfv.faithfulness(tiny, tiny_pairs[::8], ["fggb", "gradient"], threshold=THRESHOLD)
     table = dl.deletion_table(tiny, tiny_pairs[::8], ["fggb", "gradient"], dl.WHERE_DECISIONS_FALL, threshold=THRESHOLD)
-    assert found.equals(dl.standing(table)) and len(found) == 4 * 5
+    assert found.equals(dl.compare_all(table)) and len(found) == 4 * 5
     assert set(zip(found.ranking, found.masked)) == {("similarity", "probe"), ("dissimilarity", "both")}
     assert set(found["than best"].dropna()) <= {"best", "better", "worse", "no difference found"}
 
@@ -264,7 +266,7 @@ def test_a_map_that_knows_what_the_network_reads_is_better_than_chance_and_a_wro
     listed = pd.DataFrame({"name_a": names[::2], "name_b": names[1::2], "same": True})
     pairs = xfv.PairSet("corners", listed, {name: (images[i // 2 * 2] + 0.2 * images[i]) / 1.2 for i, name in enumerate(names)})
     model = xfv.FaceModel(Corner(), size=20, mean=0, std=1, threshold=0.5)
-    found = dl.standing(dl.deletion_table(model, pairs, ["right", "wrong"], ["deletion", "insertion"])).set_index(["metric", "method"])
+    found = dl.compare_all(dl.deletion_table(model, pairs, ["right", "wrong"], ["deletion", "insertion"])).set_index(["metric", "method"])
     for metric in ("deletion", "insertion"):
         assert found["than control"][metric, "right"] == "better" and found["than control"][metric, "wrong"] == "worse"
         assert found["than best"][metric, "right"] == "best"

@@ -16,8 +16,8 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import pairs as pairs_module
-from xfvlib.binfile import read_bin
-from xfvlib.deletion import deletion_scores
+from xfvlib.pairs.binfile import read_bin
+from xfvlib.faithfulness import deletion_scores
 from xfvlib.notebook import examples
 from xfvlib.pairs import orl_photo_path
 

@@ -4,7 +4,8 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import frequency as fq
-from xfvlib.deletion import deletion_area
+from xfvlib.conditions import morph, reduced
+from xfvlib.faithfulness import deletion_area
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +93,11 @@ def test_wrong_images_are_refused_in_words(face, tiny, crops):
         fq.split_bands(torch.fft.fft2(face))
     with pytest.raises(ValueError, match="NaN"):
         fq.mask_bands(face * float("nan"), [1])
-    for use in (lambda image: fq.reduced(image, 2), lambda image: fq.morph(face, image)):
+    for use in (lambda image: reduced(image, 2), lambda image: morph(face, image)):
         with pytest.raises(ValueError, match="NaN"):
             use(face * float("nan"))
     with pytest.raises(ValueError, match="does not fit"):
-        fq.keep(face, torch.ones(112, 112, dtype=bool))
+        fq.keep_frequencies(face, torch.ones(112, 112, dtype=bool))
     with pytest.raises(ValueError, match="'both'"):
         fq.frequency_influence(tiny, xfv.Pair(*crops), masked="none")
 
@@ -108,7 +109,7 @@ def test_energy_matched_masks_take_just_that_energy_and_never_dc(face):
     gone = ((1 - masks.square()) * power).sum(dim=(1, 2)) / power.sum()
     assert torch.allclose(gone[1:], energy[1:], atol=1e-5) and bool((masks[:, 0, 0] == 1).all())
     assert torch.equal(masks, masks.flip(1, 2).roll((1, 1), (1, 2)))
-    left = fq.keep(face, masks)
+    left = fq.keep_frequencies(face, masks)
     assert torch.allclose(torch.fft.fft2(left).abs(), fq.spectrum(face).abs() * masks[:, None], atol=1e-2)
 
 
@@ -206,35 +207,35 @@ def test_areas_do_not_depend_on_the_number_of_bands_and_average_to_the_accuracy(
 
 
 def test_reduced_images_lose_the_high_frequencies_only(face):
-    assert torch.allclose(fq.reduced(face, 1), face, atol=1e-5)
+    assert torch.allclose(reduced(face, 1), face, atol=1e-5)
     x = torch.arange(150) / 150
     coarse, fine = (0.5 + 0.2 * torch.cos(2 * torch.pi * cycles * x).expand(3, 150, 150) for cycles in (6, 50))
-    assert fq.reduced(coarse, 4).std() > 0.9 * coarse.std() and fq.reduced(fine, 4).std() < 0.1 * fine.std()
-    small = fq.reduced(face, 4)
+    assert reduced(coarse, 4).std() > 0.9 * coarse.std() and reduced(fine, 4).std() < 0.1 * fine.std()
+    small = reduced(face, 4)
     assert small.shape == face.shape and 0 <= small.min() and small.max() <= 1
     for factor in (0.5, 50):
         with pytest.raises(ValueError, match="leave 4 pixels"):
-            fq.reduced(face, factor)
+            reduced(face, factor)
 
 
 def test_morph_leads_from_one_face_to_the_other(model, pairs):
     one, two = pairs.image("s1/1"), pairs.image("s5/1")
-    assert torch.allclose(fq.morph(one, two, 0), one, atol=1e-5) and torch.allclose(fq.morph(one, two, 1), two, atol=1e-5)
-    steps = torch.stack([fq.morph(one, two, share) for share in (0, 0.3, 0.7, 1)])
+    assert torch.allclose(morph(one, two, 0), one, atol=1e-5) and torch.allclose(morph(one, two, 1), two, atol=1e-5)
+    steps = torch.stack([morph(one, two, share) for share in (0, 0.3, 0.7, 1)])
     with torch.no_grad():
         to_two = model.embed(steps) @ model.embed(two[None])[0]
     assert bool((to_two.diff() > 0).all())
-    assert torch.allclose(fq.morph(one, two, 0.3), fq.morph(two, one, 0.7), atol=0.02)
+    assert torch.allclose(morph(one, two, 0.3), morph(two, one, 0.7), atol=0.02)
 
 
 def test_morph_of_what_is_no_face_is_refused(pairs):
     face = pairs.image("s1/1")
     with pytest.raises(ValueError, match="no face"):
-        fq.morph(face, torch.full_like(face, 0.5))
+        morph(face, torch.full_like(face, 0.5))
     with pytest.raises(ValueError, match="one size"):
-        fq.morph(face, face[:, :100])
+        morph(face, face[:, :100])
     with pytest.raises(ValueError, match="share 2"):
-        fq.morph(face, face, 2)
+        morph(face, face, 2)
 
 
 def test_wrong_orders_kinds_and_groups_are_refused_in_words(tiny, crops):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import xfvlib as xfv
-from xfvlib.deletion import deletion_table, read_table
+from xfvlib.faithfulness import deletion_table, read_table
 from xfvlib.files import DATA
 from xfvlib.methods import METHODS
 from xfvlib.pairs import person

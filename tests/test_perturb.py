@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from xfvlib.perturb import check_count, embedded, occluding, scaled, squares
+from xfvlib.perturb import check_count, embed_versions, occluding, scaled, squares
 
 
 def test_squares_are_products_of_rows_and_columns():
@@ -19,7 +19,7 @@ def test_embedded_asks_for_one_batch_at_a_time_in_order(tiny, crops):
         asked.append(some)
         return crops[[0, 1, 0, 1, 1][some]]
 
-    result = embedded(tiny, changed, 5, batch=2)
+    result = embed_versions(tiny, changed, 5, batch=2)
     assert asked == [slice(0, 2), slice(2, 4), slice(4, 5)] and not result.requires_grad
     assert torch.allclose(result, tiny.embed(crops)[[0, 1, 0, 1, 1]], atol=1e-6)
 

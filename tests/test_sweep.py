@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 import xfvlib as xfv
-from xfvlib.deletion import areas, deletion_table
+from xfvlib.faithfulness import areas, deletion_table
 from xfvlib.models.frozen import frozen
 from xfvlib.pairs import Crops
 from xfvlib.sweep import block_path, connected, gradient_path, read_costs, read_maps, tiles

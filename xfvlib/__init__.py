@@ -1,7 +1,7 @@
 """Explain face verification: which pixels and which frequencies made two photographs match, or not."""
 
 from xfvlib.alignment import align
-from xfvlib.deletion import faithfulness
+from xfvlib.faithfulness import faithfulness
 from xfvlib.evaluation import calibrate, scores
 from xfvlib.frequency import frequency_influence
 from xfvlib.gradients import channel_gradients

@@ -6,7 +6,18 @@ import torch
 # scikit-learn and scipy.stats are imported where they are used: they take two seconds, which every worker of a sweep would wait for
 
 
-def embeddings(model, pairs, batch=32):
+def decision_threshold(model, threshold=None):
+    """``threshold``, or the model's own when None, once it is seen to lie in [−1, 1]; ValueError otherwise."""
+    if threshold is None:
+        threshold = model.threshold
+    if threshold is None:
+        raise ValueError(f"{model.name} has no threshold: pass threshold=…, or set it with xfv.calibrate(model, pairs)")
+    if not -1 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; a cosine similarity lies in [−1, 1]")
+    return float(threshold)
+
+
+def embed_images(model, pairs, batch=32):
     """Unit-length embedding of every image that the pairs use, each computed once: ``{name: (N,)}``, on the CPU."""
     names, rows = pairs.names, []
     with torch.no_grad():
@@ -18,7 +29,7 @@ def embeddings(model, pairs, batch=32):
 
 def scores(model, pairs, batch=32):
     """Cosine similarity of every pair: float64 ``(P,)`` in [−1, 1], in the order of ``pairs``."""
-    known = embeddings(model, pairs, batch)
+    known = embed_images(model, pairs, batch)
     place = {name: i for i, name in enumerate(known)}
     stacked = torch.stack(list(known.values())).double().numpy()
     rows = pairs.table[["name_a", "name_b"]].apply(lambda names: names.map(place)).to_numpy()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from xfvlib import evaluation
-from xfvlib.frequency import shape
+from xfvlib.conditions import face_landmarks
 from xfvlib.pairs import orl_photo_path, person
 
 
@@ -76,7 +76,7 @@ def who(name):
 
 def has_landmarks(image):
     try:
-        shape(image)
+        face_landmarks(image)
     except ValueError:
         return False
     return True

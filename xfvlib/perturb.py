@@ -22,7 +22,7 @@ def filled(image, fill, seed=0):
     return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed))
 
 
-def embedded(model, changed, count, *, batch=32, progress=False):
+def embed_versions(model, changed, count, *, batch=32, progress=False):
     """Embeddings of many versions of an image, of which only one batch exists at a time. Needs no gradients.
 
     Args:
@@ -69,7 +69,7 @@ def squares(corners, side, size):
 
 
 def occluding(image, rows, columns, fill="black", seed=0):
-    """The image with each of many :func:`squares` filled: a callable for :func:`embedded`.
+    """The image with each of many :func:`squares` filled: a callable for :func:`embed_versions`.
 
     Args:
         image: ``(3, H, W)``.
@@ -104,3 +104,9 @@ def check_side(name, side, image):
     """Raise a ValueError unless a square of ``side`` pixels leaves a part of ``image`` ``(3, H, W)`` uncovered."""
     if side >= min(image.shape[-2:]):
         raise ValueError(f"{name} makes squares of {side} pixels, which cover this image of {tuple(image.shape[-2:])}; make it smaller")
+
+
+def check_real(image):
+    """Raise a ValueError for a complex image, or one that holds NaN or infinite values."""
+    if image.is_complex() or not bool(torch.isfinite(image).all()):
+        raise ValueError("the image is complex or holds NaN or infinite values; real, finite pixels are needed")

@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from xfvlib.deletion import blob, first_pixels, methods_of, random_order
-from xfvlib.evaluation import auc, mean_interval
-from xfvlib.methods import METHODS, decision_threshold, explain
+from xfvlib.faithfulness import blob, first_pixels, methods_of, random_order
+from xfvlib.evaluation import auc, decision_threshold, mean_interval
+from xfvlib.methods import METHODS, explain
 from xfvlib.pairs import person
 from xfvlib.perturb import check_count, check_side, scaled
 
@@ -123,7 +123,7 @@ def patch_test(model, pairs, methods=("fggb",), *, threshold=None, patches=27, s
     Args:
         model: a FaceModel.
         pairs: a PairSet with pairs of both kinds.
-        methods: as for :func:`xfvlib.deletion.deletion_table`; "random", "blob" and "blob reversed" are always added.
+        methods: as for :func:`xfvlib.faithfulness.deletion_table`; "random", "blob" and "blob reversed" are always added.
         threshold: in [−1, 1]; None for the model's own.
         patches, side, seed: as for :func:`patched`; every pair has places of its own.
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from xfvlib.alignment import align, decode
-from xfvlib.evaluation import embeddings
-from xfvlib.frequency import band_numbers, keep
+from xfvlib.evaluation import decision_threshold, embed_images
+from xfvlib.frequency import band_numbers, keep_frequencies
 from xfvlib.gradients import channel_gradients, cosine_to
-from xfvlib.methods import Explanation, decision_threshold, explain
+from xfvlib.methods import Explanation, explain
 from xfvlib.methods.fggb import fggb_from_kept
 from xfvlib.pairs import Pair, person
 from xfvlib.plots import draw_cutoff, draw_pair, to_png
@@ -64,7 +64,7 @@ def pair_picker(model, pairs):
         ValueError: the model has no threshold.
     """
     start = decision_threshold(model)
-    known = embeddings(model, pairs)
+    known = embed_images(model, pairs)
     names = list(zip(pairs.table.name_a, pairs.table.name_b))
     scores = np.array([float(known[a] @ known[b]) for a, b in names])
     groups = pair_groups(scores, pairs.labels, start)
@@ -149,7 +149,7 @@ def cutoff_slider(model, pair):
         try:
             inside = numbers <= cutoff.value
             chosen = inside if kept.value == "up to" else ~inside | (numbers == 0)
-            filtered = keep(pair.a, chosen)
+            filtered = keep_frequencies(pair.a, chosen)
             with torch.no_grad():
                 score = float(cosine(filtered[None])[0])
             figure.value = to_png(draw_cutoff(pair, filtered, chosen, score, threshold))

@@ -9,6 +9,7 @@ from inspect import signature
 
 import torch
 
+from xfvlib.evaluation import decision_threshold
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.methods.corrrise import corrrise
 from xfvlib.methods.fame import fame
@@ -76,17 +77,6 @@ class Explanation:
         decision = "accepted" if self.accepted else "rejected"
         names = f"{self.pair.name_a} – {self.pair.name_b}"
         return f"Explanation by {self.method}: {names} {decision}, cosine {self.score:.3f}, threshold {self.threshold:.3f}"
-
-
-def decision_threshold(model, threshold=None):
-    """``threshold``, or the model's own when None, once it is seen to lie in [−1, 1]; ValueError otherwise."""
-    if threshold is None:
-        threshold = model.threshold
-    if threshold is None:
-        raise ValueError(f"{model.name} has no threshold: pass threshold=…, or set it with xfv.calibrate(model, pairs)")
-    if not -1 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; a cosine similarity lies in [−1, 1]")
-    return float(threshold)
 
 
 def explain(model, pair, method="fggb", threshold=None, **options):

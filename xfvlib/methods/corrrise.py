@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from xfvlib.perturb import check_count, check_known, check_side, embedded, scaled, squares
+from xfvlib.perturb import check_count, check_known, check_side, embed_versions, scaled, squares
 
 
 def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, patch=30, fill="noise", correlation="pearson",
@@ -57,7 +57,7 @@ def corrrise(model, image, reference, *, threshold=None, masks=500, patches=10, 
 
     with torch.no_grad():
         partner = model.embed(reference[None])[0].cpu()
-    cosines = (embedded(model, masked, masks, batch=batch, progress=progress) @ partner).double()
+    cosines = (embed_versions(model, masked, masks, batch=batch, progress=progress) @ partner).double()
     if correlation == "rank":
         cosines = torch.from_numpy(rankdata(cosines))
     centred, covariance, seen = cosines - cosines.mean(), 0, 0

@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from xfvlib.perturb import check_count, check_known, embedded
+from xfvlib.perturb import check_count, check_known, embed_versions
 
 PARTS = ("H0-", "H1-", "H0+", "H1+")
 CANVAS = 0.01  # brightness of the near-black canvas, as a share of the image's
@@ -54,7 +54,7 @@ def minplus(model, image, reference, *, threshold=None, part="mean", quick=False
         whole, partner = model.embed(torch.stack([image, reference.to(image.device)])).cpu()
 
     def cosines(seen, count):
-        return embedded(model, lambda some: image * seen(some)[:, None], count, batch=batch, progress=progress) @ partner
+        return embed_versions(model, lambda some: image * seen(some)[:, None], count, batch=batch, progress=progress) @ partner
 
     def remove(seen, some):
         return seen * (1 - rows[some, :, None] * columns[some, None, :])

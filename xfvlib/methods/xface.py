@@ -3,7 +3,7 @@
 import torch
 from scipy.ndimage import gaussian_filter
 
-from xfvlib.perturb import FILLS, check_known, check_side, embedded, occluding, scaled, squares
+from xfvlib.perturb import FILLS, check_known, check_side, embed_versions, occluding, scaled, squares
 
 
 def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 28), stride=5, blur=5, fill="black",
@@ -51,7 +51,7 @@ def xface(model, image, reference, *, threshold=None, scoring=1, sizes=(7, 14, 2
         starts = [torch.arange(0, length - side, step, device=model.device) for length in image.shape[-2:]]
         rows, columns = squares(torch.cartesian_prod(*starts), side, image.shape[-2:])
         occluded = [
-            embedded(model, occluding(one, rows, columns, fill, seed + i), len(rows), batch=batch, progress=progress)
+            embed_versions(model, occluding(one, rows, columns, fill, seed + i), len(rows), batch=batch, progress=progress)
             for i, one in enumerate(images[: sides if scoring == 2 else 2])
         ]
         rows, columns = rows.cpu(), columns.cpu()

@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 import xfvlib as xfv
 from xfvlib import FaceModel
 from xfvlib import pairs as pairs_module
-from xfvlib.deletion import deletion_rows, deletion_table, progressively, settings_of
+from xfvlib.faithfulness import deletion_rows, deletion_table, progressively, settings_of
 from xfvlib.frequency import band_embeddings, frequency_influence, gradient_influence, split_bands
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.methods import GRADIENT_METHODS, both_maps
@@ -188,7 +188,7 @@ print(before, peak())
 
 PEAK_OF_METHOD = r"""
 import json, re, sys, torch, xfvlib as xfv
-from xfvlib.deletion import deletion_rows, settings_of
+from xfvlib.faithfulness import deletion_rows, settings_of
 model, pair = xfv.load_model(), xfv.load_pairs("orl")[0]
 with torch.no_grad():
     model.embed(pair.a[None])
