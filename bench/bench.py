@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import inspect
 import io
 import json
 import pickle
@@ -15,6 +14,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 import PIL.Image
@@ -23,15 +23,13 @@ from scipy.stats import spearmanr
 
 import xfvlib as xfv
 from xfvlib import FaceModel
-from xfvlib import pairs as pairs_module
 from xfvlib.faithfulness import deletion_rows, deletion_table, progressively, settings_of
 from xfvlib.frequency import band_embeddings, frequency_influence, gradient_influence, split_bands
 from xfvlib.gradients import each_channel_gradient
-from xfvlib.methods import GRADIENT_METHODS, both_maps
-from xfvlib.methods.fggb import fggb, fggb_from_kept
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
 from xfvlib.notebook import processor
+from xfvlib.pairs.orl import orl_images
 from xfvlib.sweep import connected, one_torch_thread, read_costs
 
 RUNS = 7
@@ -80,7 +78,8 @@ def streamed(model, image, channels):
 
 
 def backward_operations(model):
-    """Floating-point operations of one channel's backward pass to the pixels: those of a forward pass, 2 a multiply-add."""
+    """Floating-point operations of one channel's backward pass to the pixels: those of a forward pass, 2 a
+    multiply-add."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -96,7 +95,10 @@ def matmul_rate():
 
 def gradients_table(model, network, image, channels, runs=RUNS):
     """One row a way of computing channel gradients: two loops on the network as published, and xfvlib."""
-    lean, plain = (FaceModel(copy.deepcopy(network), size=model.size, mean=model.mean.flatten(), std=model.std.flatten()) for _ in range(2))
+    lean, plain = (
+        FaceModel(copy.deepcopy(network), size=model.size, mean=model.mean.flatten(), std=model.std.flatten())
+        for _ in range(2)
+    )
     for loop in (lean, plain):
         loop.network.to(memory_format=torch.contiguous_format)  # as PyTorch lays weights out when nobody asks
     plain.network.requires_grad_(True)
@@ -108,11 +110,17 @@ def gradients_table(model, network, image, channels, runs=RUNS):
     with torch.no_grad():
         forward = seconds(lambda: model(image[None]), runs=runs)[0]
     if channels < model.dim:  # a loop's single forward pass is lost in its backward passes
-        times = [t * model.dim / channels for t in times[:2]] + [start + (times[2] - start) * (model.dim - few) / (channels - few)]
+        times = [t * model.dim / channels for t in times[:2]] + [
+            start + (times[2] - start) * (model.dim - few) / (channels - few)
+        ]
     rate, note = matmul_rate(), "" if channels == model.dim else f", measured on {channels} and scaled"
     print(f"\n### All {model.dim} channel gradients of one image, {model.name}{note}\n")
     print("| | seconds | times as fast as the plain loop | as the lean loop |\n|---|---|---|---|")
-    names = ("plain loop: .backward() a channel, network as it is loaded", "lean loop: autograd.grad a channel, weights frozen", "xfvlib")
+    names = (
+        "plain loop: .backward() a channel, network as it is loaded",
+        "lean loop: autograd.grad a channel, weights frozen",
+        "xfvlib",
+    )
     for name, t in zip(names, times):
         print(f"| {name} | {t:.2f} | {times[0] / t:.2f} | {times[1] / t:.2f} |")
     share = model.dim * backward_operations(model) / times[2] / rate
@@ -125,22 +133,37 @@ def gradients_table(model, network, image, channels, runs=RUNS):
     print("of which wide ones by tiles need fewer.")
 
 
-def reuse_table(model, pair):
-    kept = xfv.channel_gradients(model, pair.a)
-    with torch.no_grad():
-        embedding = model.embed(pair.b[None])[0]
+REUSED = ("fggb", "occlusion", "corrrise", "xface")
 
-    def new_partner():
-        with torch.no_grad():
-            fggb_from_kept(kept, model.embed(pair.b[None])[0], threshold=0.93)
 
-    threshold, partner, full = seconds(
-        lambda: fggb_from_kept(kept, embedding, threshold=0.93), new_partner, lambda: fggb(model, pair.a, pair.b, threshold=0.93)
-    )
-    print("\n### One FGGB map, ms\n\n| | ms |\n|---|---|")
-    print(f"| from scratch | {1000 * full:.0f} |")
-    print(f"| new partner (its embedding included), kept channel gradients | {1000 * partner:.1f} |")
-    print(f"| new threshold, kept channel gradients | {1000 * threshold:.1f} |")
+def reuse_table(model, pairs, partners=(1, 3, 10, 100)):
+    """Both maps of a pair as its images get more partners, and a new partner or threshold from what is kept, in ms.
+
+    At k pairs an image a pair costs 2/k first stages and 2 second ones: computed from the medians of both, and run
+    whole for all 6 pairs of 4 images.
+    """
+    print(f"\n### Both maps of a pair, ms, {model.name}: an image's first stage serves all of its pairs\n")
+    heads = " | ".join(f"{k} pair{'s' * (k > 1)} an image" for k in partners)
+    print(f"| method | first stage | new partner or threshold, one map | {heads} | 3 pairs an image, run whole |")
+    print("|---|---|---|" + "---|" * (len(partners) + 1))
+    crops = [pairs.image(name) for name in pairs.names[:4]]
+
+    def all_pairs(method):
+        prepared = [method.first(model, crop, {}) for crop in crops]
+        for one, other in permutations(prepared, 2):
+            method.second(one, other, {}, threshold=model.threshold)
+
+    for name in REUSED:
+        method = xfv.METHODS[name]
+        kept = [method.first(model, crop, {}) for crop in crops[:2]]
+        first, second = seconds(
+            lambda: method.first(model, crops[0], {}),
+            lambda: method.second(*kept, {}, threshold=model.threshold),
+            runs=3,
+        )
+        (whole,) = seconds(lambda: all_pairs(method), runs=1)
+        costs = " | ".join(f"{1000 * (2 * first / k + 2 * second):.0f}" for k in partners)
+        print(f"| {name} | {1000 * first:.0f} | {1000 * second:.1f} | {costs} | {1000 * whole / 6:.0f} |", flush=True)
 
 
 def reading_table(tmp_cache):
@@ -150,7 +173,7 @@ def reading_table(tmp_cache):
             path.unlink()
         for times in (fresh, cached):
             start = time.perf_counter()
-            pairs_module.orl_images.__wrapped__((150, 150), "dlib")
+            orl_images.__wrapped__((150, 150), "dlib")
             times.append(time.perf_counter() - start)
     print("\n### Reading all 400 ORL crops, seconds\n\n| | s |\n|---|---|")
     print(f"| from the photographs, at the kept landmarks | {statistics.median(fresh):.2f} |")
@@ -235,7 +258,8 @@ def bin_table():
 
 
 def frequency_table(model, pairs):
-    """One-pixel rings against the forward passes they need, and the estimate from gradients against taking bands out."""
+    """One-pixel rings against the forward passes they need, and the estimate from gradients against taking bands
+    out."""
     pair, rings = pairs[0], split_bands(pairs[0].a)
     without = pair.a - rings  # the same images, made beforehand
 
@@ -251,7 +275,9 @@ def frequency_table(model, pairs):
     single = forward / len(rings)
     print(f"\n### {len(rings)} bands, one-pixel rings, {model.name}\n")
     print(f"One image: {ours:.2f} s, {ours / forward:.2f} times the bare forward passes ({forward:.2f} s).\n")
-    print("| influence on both images | s | in forward passes | Spearman with taking out, mean over 20 images |\n|---|---|---|---|")
+    print(
+        "| influence on both images | s | in forward passes | Spearman with taking out, mean over 20 images |\n|---|---|---|---|"
+    )
     print(f"| every band taken out | {both:.2f} | {both / single:.0f} | 1 |")
     some = [pairs[i] for i in range(0, len(pairs), len(pairs) // 10)]
     exact = [frequency_influence(model, one) for one in some]
@@ -263,7 +289,8 @@ def frequency_table(model, pairs):
 
 
 def sweep_table(model, pairs, count=48):
-    """Pairs a second of a warm cluster with 1 and 2 workers, beside the plain loop with one torch thread, which does the same work."""
+    """Pairs a second of a warm cluster with 1 and 2 workers, beside the plain loop with one torch thread, which does
+    the same work."""
     some, arguments = pairs[:count], {"methods": ["gradient"], "metrics": ["deletion"]}
 
     def loop():
@@ -304,17 +331,23 @@ def forward(model, images, batch, count):
 
 
 def methods_table(model, pair):
-    """Every method on both images of a pair: those that change pixels against the bare forward pass of as many images, and one at a time."""
+    """Every method on both images of a pair: those that change pixels against the bare forward pass of as many images,
+    and one at a time."""
     print(f"\n### Explanation methods, {model.name}\n")
-    print("| method | images a pair | ms a pair | images a second | of the bare forward pass | ms a pair, one image at a time | peak MB |")
+    print(
+        "| method | images a pair | ms a pair | images a second | of the bare forward pass | ms a pair, one image at a time | peak MB |"
+    )
     print("|---|---|---|---|---|---|---|")
     images = torch.rand(512, 3, *model.size)
-    rows = [(name, OPTIONS.get(name, {})) for name in xfv.METHODS] + [("corrrise", {"fill": "black"}), ("xface", {"scoring": 2})]
+    rows = [(name, OPTIONS.get(name, {})) for name in xfv.METHODS] + [
+        ("corrrise", {"fill": "black"}),
+        ("xface", {"scoring": 2}),
+    ]
     for name, options in rows:
-        method = partial(both_maps, xfv.METHODS[name], model, pair.a, pair.b, threshold=model.threshold, **options)
+        method = partial(xfv.METHODS[name].maps, model, pair.a, pair.b, threshold=model.threshold, **options)
         with counted(model) as sizes:
             method()
-        changes_pixels = name not in GRADIENT_METHODS
+        changes_pixels = not xfv.METHODS[name].gradients
         if changes_pixels:
             whole = sum(sizes) // max(sizes) * max(sizes)  # as many images in whole batches
             bare, took = seconds(partial(forward, model, images, max(sizes), whole), method, runs=5)
@@ -323,19 +356,22 @@ def methods_table(model, pair):
             (took,) = seconds(method, runs=3)
             speed = f"{sum(sizes) / took:.0f} | –"
         start = time.perf_counter()
-        if "batch" in inspect.signature(xfv.METHODS[name]).parameters:
+        if "batch" in xfv.METHODS[name].options:
             method(batch=1)
         loop = f"{1000 * (time.perf_counter() - start):.0f}" if max(sizes) > 1 and name != "fggb" else "–"
         named = ", ".join([name, *(f"{key} {value}" for key, value in options.items())])
         before, peak = run_alone(PEAK_OF_METHOD, name, json.dumps(options))
         print(f"| {named} | {sum(sizes)} | {1000 * took:.0f} | {speed} | {loop} | {peak:.0f} |", flush=True)
     deletion_row(model, pair)
-    print("\nMethods that change pixels, and deletion and insertion, should run at 90 % of the bare forward pass or more.")
+    print(
+        "\nMethods that change pixels, and deletion and insertion, should run at 90 % of the bare forward pass or more."
+    )
     print(f"Libraries, model and pair alone take {before:.0f} MB. FGGB one channel at a time: first table.")
 
 
 def deletion_row(model, pair):
-    """Deletion and insertion of one method, both images masked, against the bare forward pass in batches of the same size; and one at a time."""
+    """Deletion and insertion of one method, both images masked, against the bare forward pass in batches of the same
+    size; and one at a time."""
     settings, images = settings_of({"metric": "deletion", "masked": "both"}), torch.rand(216, 3, *model.size)
     maps = {str(i): torch.rand(2, *model.size, generator=torch.Generator().manual_seed(i)) for i in range(4)}
 
@@ -347,23 +383,42 @@ def deletion_row(model, pair):
                         model.embed(changed[None])
 
     bare, scored, loop = seconds(
-        partial(forward, model, images, 18, 216), lambda: deletion_rows(model, pair, maps, settings, threshold=0.9), one_at_a_time, runs=5
+        partial(forward, model, images, 18, 216),
+        lambda: deletion_rows(model, pair, maps, settings, threshold=0.9),
+        one_at_a_time,
+        runs=5,
     )
     orders = len(maps) + 2  # two controls
-    used, peak = 36 * orders + 4, run_alone(PEAK_OF_METHOD, "deletion")[1]  # 18 changed versions of both images; the ends of all curves
+    used, peak = (
+        36 * orders + 4,
+        run_alone(PEAK_OF_METHOD, "deletion")[1],
+    )  # 18 changed versions of both images; the ends of all curves
     took, rate = 1000 * scored / orders, used / scored
     share = rate / (len(images) / bare)
-    print(f"| deletion and insertion of a map | 36 | {took:.0f} | {rate:.0f} | {share:.0%} | {1000 * loop:.0f} | {peak:.0f} |")
+    print(
+        f"| deletion and insertion of a map | 36 | {took:.0f} | {rate:.0f} | {share:.0%} | {1000 * loop:.0f} | {peak:.0f} |"
+    )
 
 
 def sweep_memory_table(model, pairs, counts=(12, 48, 192)):
     """Peak resident memory of a worker: it must not grow with the number of pairs."""
-    print("\n### Peak resident memory of a worker of a sweep by FGGB, MB (new processes for each)\n\n| pairs | MB |\n|---|---|")
+    print(
+        "\n### Peak resident memory of a worker of a sweep by FGGB, MB (new processes for each)\n\n| pairs | MB |\n|---|---|"
+    )
     everything = pairs.all_pairs()
     for count in counts:
         some = everything[np.linspace(0, len(everything) - 1, count).round().astype(int)]
         with connected(workers=2) as client, tempfile.TemporaryDirectory() as out:
-            xfv.sweep(model, some, ["fggb"], {"metric": "deletion", "steps": 1}, out=out, client=client, block=4, controls=False)
+            xfv.sweep(
+                model,
+                some,
+                ["fggb"],
+                {"metric": "deletion", "steps": 1},
+                out=out,
+                client=client,
+                block=4,
+                controls=False,
+            )
             print(f"| {count} | {max(client.run(peak_of_this_process).values()):.0f} |")
 
 
@@ -375,7 +430,7 @@ def peak_of_this_process():
 def reuse_in_sweep_table(model, pairs, partners=(1, 3, 10, 30, 100)):
     """Cost of a pair as its images get more partners: every pair of 2, 4, 11, 31 and 101 images."""
     print("\n### FGGB maps of every pair of a few images: cost of a pair, 2 workers\n")
-    print("| pairs an image | pairs | gradients computed | ms a pair |\n|---|---|---|---|")
+    print("| pairs an image | pairs | images prepared | ms a pair |\n|---|---|---|---|")
     everything = pairs.all_pairs()
 
     def swept(count, client):
@@ -404,7 +459,7 @@ def main():
     network = IResNet((3, 4, 14, 3))
     iresnet = FaceModel(frozen(copy.deepcopy(network)), name="IResNet-50, random weights (timing only)")
     gradients_table(iresnet, network, torch.rand(3, 112, 112), channels=48, runs=5)
-    reuse_table(model, pairs[0])
+    reuse_table(model, pairs)
     frequency_table(model, pairs)
     reading_table(xfv.files.cache_folder())
     bin_table()

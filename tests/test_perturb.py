@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from xfvlib.perturb import check_count, embed_versions, occluding, scaled, squares
+import xfvlib as xfv
+from xfvlib.perturb import check_count, embed_versions, occluded, scaled, spread, squares
 
 
 def test_squares_are_products_of_rows_and_columns():
@@ -25,11 +26,21 @@ def test_embedded_asks_for_one_batch_at_a_time_in_order(tiny, crops):
 
 
 @pytest.mark.parametrize("fill", ["black", "mean", "noise", "blur"])
-def test_occluding_leaves_the_rest_as_it_is(crops, fill):
-    rows, columns = squares(torch.tensor([[3, 4]]), 6, (20, 20))
-    changed = occluding(crops[0], rows, columns, fill)(slice(0, 1))[0]
-    inside = (rows[0, :, None] * columns[0] > 0).expand_as(changed)
+def test_occlusion_leaves_the_rest_as_it_is(crops, fill):
+    seen = []
+
+    class Pixels(torch.nn.Flatten):
+        def forward(self, x):
+            seen.append(x)
+            return super().forward(x)
+
+    model = xfv.FaceModel(Pixels(), size=20, mean=0, std=1)
+    found = occluded(model, crops[0], torch.tensor([[3, 4], [0, 0]]), 6, fill=fill)
+    changed, inside = seen[-1][0], torch.zeros(3, 20, 20, dtype=torch.bool)
+    inside[:, 3:9, 4:10] = True
     assert torch.equal(changed[~inside], crops[0][~inside]) and (changed[inside] != crops[0][inside]).all()
+    assert found["occluded"].shape == (2, 1200) and torch.allclose(found["embedding"], model.embed(crops[:1])[0])
+    assert torch.equal(spread(torch.tensor([1.0, 0]), found)[None] > 0, inside[:1])
 
 
 def test_lengths_follow_the_height_of_the_image():

@@ -1,23 +1,25 @@
 """Gradients of an image: of one score, and of every channel of its embedding."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from xfvlib.models import FaceModel
+from xfvlib.perturb import check_count, check_known
 
 CHANNELS_AT_ONCE = 16  # a batch large enough to keep the cores busy; memory grows with it
 
 
-def check_differentiable(model):
-    """Raise a TypeError that names the methods that do work when the model has no gradients."""
+def check_differentiable(model: FaceModel) -> None:
+    """Raise a TypeError when the model has no gradients."""
     if not model.differentiable:
-        from xfvlib.methods import GRADIENT_METHODS, METHODS  # here, since the methods import this module
-
-        others = sorted(set(METHODS) - set(GRADIENT_METHODS))
-        raise TypeError(f"{model.name} has no gradients; methods that need none: {', '.join(others) or 'none so far'}")
+        raise TypeError(f"{model.name} has no gradients, which are needed here: use one that autograd sees through")
 
 
-def input_gradient(score, image):
+def input_gradient(score: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     """Gradient of a score with respect to the pixels.
 
     Args:
@@ -34,14 +36,16 @@ def input_gradient(score, image):
     return input_gradients(score, image[None])[0]
 
 
-def input_gradients(score, images):
+@torch.enable_grad()
+def input_gradients(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """The same for a batch ``(B, 3, H, W)``, each image's own score: ``(B, 3, H, W)``."""
     x = images.detach().requires_grad_(True)
     return torch.autograd.grad(score(x).sum(), x)[0]
 
 
-def cosine_to(model, reference):
-    """The score that is explained: a callable, ``(B, 3, H, W)`` crops → ``(B,)`` cosine similarities to the reference ``(3, H, W)``."""
+def cosine_to(model: FaceModel, reference: Tensor) -> Callable[[Tensor], Tensor]:
+    """The score that is explained: a callable, ``(B, 3, H, W)`` crops → ``(B,)`` cosine similarities to the reference
+    ``(3, H, W)``."""
     with torch.no_grad():
         target = model.embed(reference[None])[0]
     return lambda images: model.embed(images) @ target
@@ -53,34 +57,46 @@ class ChannelGradients:
 
     Attributes:
         embedding: unit-length ``(N,)``.
-        maps: ``(N, H, W)``, map k = the gradient of channel k reduced over colour and, unless switched off, of L2 norm 1.
+        maps: ``(N, H, W)``, map k = the gradient of channel k reduced over colour and, unless switched off, of L2 norm
+            1.
     """
 
-    embedding: torch.Tensor
-    maps: torch.Tensor
+    embedding: Tensor
+    maps: Tensor
 
-    def weighted(self, weights):
+    def weighted(self, weights: Tensor) -> Tensor:
         """Sum of the maps with weights ``(N,)``: ``(H, W)``."""
         return torch.einsum("n,nhw->hw", weights.to(self.maps), self.maps)
 
 
-def channel_gradients(model, image, **options):
-    """The gradient map of every embedding channel, kept: :class:`ChannelGradients` of ``N × H × W`` numbers.
+def channel_gradients(model: FaceModel, image: Tensor, **options) -> ChannelGradients:
+    """The gradient map of every embedding channel, kept on the CPU: :class:`ChannelGradients` of ``N × H × W`` numbers.
 
-    Args:
-        options: as for :func:`each_channel_gradient`.
+    Arguments, ``options`` and errors as for :func:`each_channel_gradient`.
 
     Example:
-        >>> kept = channel_gradients(model, pair.a)  # once an image  # doctest: +SKIP
-        >>> kept.weighted(weights)  # for any partner and threshold  # doctest: +SKIP
+        >>> from torch import nn
+        >>> kept = channel_gradients(FaceModel(nn.Flatten(), size=2), torch.rand(3, 2, 2))  # once an image
+        >>> kept.weighted(torch.ones(12)).shape  # for any partner and threshold
+        torch.Size([2, 2])
     """
     with torch.no_grad():
-        embedding = model.embed(image[None])[0]
-    return ChannelGradients(embedding, torch.cat([maps for _, maps in each_channel_gradient(model, image, **options)]))
+        embedding = model.embed(image[None])[0].cpu()
+    return ChannelGradients(
+        embedding, torch.cat([maps.cpu() for _, maps in each_channel_gradient(model, image, **options)])
+    )
 
 
-def each_channel_gradient(model, image, *, gradient="absolute", embedding="unit", normalise=True,
-                          channels_at_once=CHANNELS_AT_ONCE):  # fmt: skip
+@torch.enable_grad()
+def each_channel_gradient(
+    model: FaceModel,
+    image: Tensor,
+    *,
+    gradient: str = "absolute",
+    embedding: str = "unit",
+    normalise: bool = True,
+    channels_at_once: int = CHANNELS_AT_ONCE,
+) -> Iterator[tuple[int, Tensor]]:
     """Stream the gradient maps of all embedding channels, a few at a time, so that memory does not grow with N.
 
     The image is repeated in a batch; its graph is kept, and in every backward pass each row of the batch
@@ -104,8 +120,9 @@ def each_channel_gradient(model, image, *, gradient="absolute", embedding="unit"
     Source: FGGB (Lu, Xu, Ebrahimi, 2024), gradient backpropagation and normalisation steps.
     """
     check_differentiable(model)
-    if gradient not in ("absolute", "signed") or embedding not in ("unit", "raw"):
-        raise ValueError(f"gradient={gradient!r}, embedding={embedding!r}; known: 'absolute' | 'signed' and 'unit' | 'raw'")
+    check_known("gradient", gradient, ("absolute", "signed"))
+    check_known("embedding", embedding, ("unit", "raw"))
+    check_count("channels_at_once", channels_at_once)
     rows = min(channels_at_once, model.dim)
     batch = image.detach().to(model.device).expand(rows, -1, -1, -1)
     batch = batch.contiguous(memory_format=torch.channels_last).requires_grad_(True)

@@ -1,16 +1,23 @@
-"""Changed versions of an image: where it is changed, what takes the place of its pixels, and what the recogniser makes of it."""
+"""Changed versions of an image: where it is changed, what takes the place of its pixels, and what the recogniser makes
+of it."""
 
-from numbers import Integral
+from collections.abc import Callable, Iterable
+from math import inf
+from numbers import Integral, Real
 
 import torch
 from scipy.ndimage import gaussian_filter
+from torch import Tensor
 from tqdm import tqdm
+
+from xfvlib.models import FaceModel
 
 FILLS = ("black", "mean", "blur", "noise")
 
 
-def filled(image, fill, seed=0):
-    """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or uniform "noise" of a seed."""
+def filled(image: Tensor, fill: str, seed: int = 0) -> Tensor:
+    """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or
+    uniform "noise" of a seed."""
     check_known("fill", fill, FILLS)
     if fill == "black":
         return torch.zeros_like(image)
@@ -19,10 +26,12 @@ def filled(image, fill, seed=0):
     if fill == "blur":
         sigma = image.shape[-1] / 10
         return torch.from_numpy(gaussian_filter(image.numpy(), (0, sigma, sigma)))
-    return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(image.shape, generator=torch.Generator().manual_seed(int(seed)))
 
 
-def embed_versions(model, changed, count, *, batch=32, progress=False):
+def embed_versions(
+    model: FaceModel, changed: Callable[[slice], Tensor], count: int, *, batch: int = 32, progress: bool = False
+) -> Tensor:
     """Embeddings of many versions of an image, of which only one batch exists at a time. Needs no gradients.
 
     Args:
@@ -46,7 +55,7 @@ def embed_versions(model, changed, count, *, batch=32, progress=False):
     return torch.cat(rows)
 
 
-def squares(corners, side, size):
+def squares(corners: Tensor, side: int, size: tuple[int, int]) -> list[Tensor]:
     """Squares on an image, as the rows and the columns that they cover; their product is the mask.
 
     Args:
@@ -68,45 +77,94 @@ def squares(corners, side, size):
     return both
 
 
-def occluding(image, rows, columns, fill="black", seed=0):
-    """The image with each of many :func:`squares` filled: a callable for :func:`embed_versions`.
+def occluded(
+    model: FaceModel,
+    image: Tensor,
+    corners: Tensor,
+    side: int,
+    *,
+    fill: str = "black",
+    seed: int = 0,
+    batch: int = 32,
+    progress: bool = False,
+) -> dict[str, Tensor]:
+    """What follows from an image alone when squares of it are filled.
 
     Args:
+        model: a FaceModel.
         image: ``(3, H, W)``.
-        rows, columns: ``(count, H)`` and ``(count, W)`` of 0 and 1, on the device of the image.
+        corners, side: of M squares, as for :func:`squares`.
         fill, seed: as for :func:`filled`.
+        batch, progress: as for :func:`embed_versions`.
+
+    Returns:
+        On the CPU: ``"embedding"`` ``(N,)`` of the image, ``"occluded"`` ``(M, N)`` of its versions, and the squares'
+        ``"rows"`` ``(M, H)`` and ``"columns"`` ``(M, W)``.
     """
-    other = filled(image.cpu(), fill, seed).to(image.device)
-    # exact where the weight is 0 or 1, and five times as fast as torch.where, which broadcasts slowly
-    return lambda some: torch.lerp(image, other, rows[some, None, :, None] * columns[some, None, None, :])
+    rows, columns = squares(corners, side, image.shape[-2:])
+    across, down = rows.to(model.device), columns.to(model.device)
+    whole, other = image.to(model.device), filled(image, fill, seed).to(model.device)
+
+    def filled_in(some):
+        # exact where the weight is 0 or 1, and five times as fast as torch.where, which broadcasts slowly
+        return torch.lerp(whole, other, across[some, None, :, None] * down[some, None, None, :])
+
+    embedding = embed_versions(model, lambda some: image[None], 1)[0]
+    embeddings = embed_versions(model, filled_in, len(rows), batch=batch, progress=progress)
+    return {"embedding": embedding, "occluded": embeddings, "rows": rows, "columns": columns}
 
 
-def scaled(pixels, image, base=112):
-    """A length on an image ``base`` pixels high as whole pixels, at least 1, of ``image`` ``(3, H, W)``; ValueError unless it is above 0."""
-    if not pixels > 0:
-        raise ValueError(f"a length of {pixels!r} pixels is given; it must be above 0")
+def spread(values: Tensor, placed: dict[str, Tensor], some: Tensor | slice = slice(None)) -> Tensor:
+    """Sum at every pixel of the values ``(M,)`` of the squares, or of ``some`` of them, that cover it: ``(H, W)``.
+
+    Example:
+        >>> rows, columns = squares(torch.tensor([[0, 0], [0, 1]]), 2, (2, 3))
+        >>> spread(torch.tensor([1.0, 10.0]), {"rows": rows, "columns": columns})
+        tensor([[ 1., 11., 10.],
+                [ 1., 11., 10.]])
+    """
+    return placed["rows"][some].T @ (values[:, None] * placed["columns"][some])
+
+
+def scaled(pixels: float, image: Tensor, base: int = 112) -> int:
+    """A length on an image ``base`` pixels high as whole pixels, at least 1, of ``image`` ``(3, H, W)``; ValueError
+    unless it is above 0."""
+    check_above("a length in pixels", pixels, 0)
     return max(1, round(pixels * image.shape[-2] / base))
 
 
-def check_count(name, value, least=1):
+def check_count(name: str, value: int, least: int = 1) -> None:
     """Raise a ValueError unless ``value`` is a whole number of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
 
 
-def check_known(name, value, known):
+def check_least(name: str, value: float, least: float) -> None:
+    """Raise a ValueError unless ``value`` is a finite number of at least ``least``."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not least <= value < inf:
+        raise ValueError(f"{name} is {value!r}; it must be a number of at least {least}")
+
+
+def check_above(name: str, value: float, limit: float) -> None:
+    """Raise a ValueError unless ``value`` is a finite number above ``limit``."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not limit < value < inf:
+        raise ValueError(f"{name} is {value!r}; it must be above {limit}")
+
+
+def check_known(name: str, value: object, known: Iterable) -> None:
     """Raise a ValueError that lists the ``known`` values unless ``value`` is one of them."""
-    if value not in known:
+    if not isinstance(value, (str, int)) or value not in known:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, known))}")
 
 
-def check_side(name, side, image):
+def check_side(name: str, side: int, image: Tensor) -> None:
     """Raise a ValueError unless a square of ``side`` pixels leaves a part of ``image`` ``(3, H, W)`` uncovered."""
     if side >= min(image.shape[-2:]):
-        raise ValueError(f"{name} makes squares of {side} pixels, which cover this image of {tuple(image.shape[-2:])}; make it smaller")
+        size = tuple(image.shape[-2:])
+        raise ValueError(f"{name} makes squares of {side} pixels, which cover this image of {size}; make it smaller")
 
 
-def check_real(image):
+def check_real(image: Tensor) -> None:
     """Raise a ValueError for a complex image, or one that holds NaN or infinite values."""
     if image.is_complex() or not bool(torch.isfinite(image).all()):
         raise ValueError("the image is complex or holds NaN or infinite values; real, finite pixels are needed")

@@ -2,11 +2,17 @@
 
 import torch
 from scipy.ndimage import gaussian_filter
+from torch import Tensor
 
-from xfvlib.gradients import each_channel_gradient
+from xfvlib.gradients import CHANNELS_AT_ONCE, channel_gradients
+from xfvlib.methods.method import Prepared
+from xfvlib.models import FaceModel
+from xfvlib.perturb import check_known, check_least
+
+PARTS = ("both", "similarity", "dissimilarity")
 
 
-def fggb_weights(embedding, reference_embedding, threshold):
+def fggb_weights(embedding: Tensor, reference_embedding: Tensor, threshold: float) -> Tensor:
     """Weight of every channel: its part in the cosine minus its share of the threshold, w_k = F_A[k]·F_B[k] − t/N.
 
     Args:
@@ -23,50 +29,63 @@ def fggb_weights(embedding, reference_embedding, threshold):
     return embedding * reference_embedding - threshold / len(embedding)
 
 
-def fggb(model, image, reference, *, threshold, blur=5.0, **options):
-    """Signed FGGB map of ``image`` judged against ``reference``: S = Σ_k Ĝ_k (w_k − t/N), blurred.
+def prepare(
+    model: FaceModel,
+    image: Tensor,
+    *,
+    gradient: str = "absolute",
+    embedding: str = "unit",
+    normalise: bool = True,
+    channels_at_once: int = CHANNELS_AT_ONCE,
+) -> Prepared:
+    """FGGB's first stage: the gradient map Ĝ_k of every channel, ``"maps"`` ``(N, H, W)``.
+
+    Arguments and errors as for :func:`xfvlib.gradients.each_channel_gradient`: ``gradient``, ``embedding`` and
+    ``normalise`` are choices that the published formulas leave open or that can be switched off.
+    """
+    return vars(
+        channel_gradients(
+            model, image, gradient=gradient, embedding=embedding, normalise=normalise, channels_at_once=channels_at_once
+        )
+    )
+
+
+def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: float = 5.0, part: str = "both") -> Tensor:
+    """FGGB's second stage, a weighted sum: S = Σ_k Ĝ_k (w_k − t/N), blurred.
 
     Args:
-        model: a differentiable FaceModel with embeddings of N channels.
-        image, reference: ``(3, H, W)``, RGB in [0, 1].
+        prepared: of the image, from :func:`prepare`.
+        partner: holds the partner's ``"embedding"``.
         threshold: cosine similarity at and above which the pair is accepted, t in [−1, 1].
         blur: sigma of a Gaussian blur in pixels of a 112-pixel image, scaled with the image; 0 for none.
-        options: gradient="absolute" | "signed", embedding="unit" | "raw", normalise=True | False: the choices that the
-            paper leaves open, see :func:`xfvlib.gradients.each_channel_gradient`.
+        part: "both" for S; "similarity" or "dissimilarity" for one half of S that is clipped before it is blurred, as a
+            public port does, the latter with its sign turned. Of "both", halves are clipped after the blur. The two
+            orders give the same signed map, since a blur is linear, but other halves: the weaker one changes much.
 
     Returns:
         ``(H, W)`` on the CPU: > 0 speaks for a match, < 0 against it.
 
     Raises:
-        TypeError, ValueError: as :func:`xfvlib.gradients.each_channel_gradient`.
+        ValueError: blur < 0, or an unknown part.
     """
-    with torch.no_grad():
-        weights = fggb_weights(*model.embed(torch.stack([image, reference])), threshold)
-    total = 0
-    for first, maps in each_channel_gradient(model, image, **options):
-        total = total + torch.einsum("n,nhw->hw", weights[first : first + len(maps)], maps)
+    check_least("blur", blur, 0)
+    check_known("part", part, PARTS)
+    weights = fggb_weights(prepared["embedding"], partner["embedding"], threshold)
+    total = torch.einsum("n,nhw->hw", weights, prepared["maps"])
+    if part != "both":
+        total = total.clamp(min=0) if part == "similarity" else total.clamp(max=0)
     return blurred(total, blur)
 
 
-def fggb_from_kept(gradients, reference_embedding, *, threshold, blur=5.0):
-    """The same map from kept :class:`~xfvlib.gradients.ChannelGradients`: a weighted sum, no network runs.
-
-    Args:
-        gradients: ChannelGradients of the image.
-        reference_embedding: unit-length ``(N,)`` of the partner.
-        threshold, blur: as for :func:`fggb`.
-
-    Returns:
-        ``(H, W)``, equal to :func:`fggb` with the options that the gradients were computed with.
-    """
-    weights = fggb_weights(gradients.embedding, reference_embedding.to(gradients.embedding), threshold)
-    return blurred(gradients.weighted(weights), blur)
-
-
-def blurred(saliency, blur):
+def blurred(saliency: Tensor, blur: float) -> Tensor:
     """Gaussian blur of a map ``(H, W)``, sigma in pixels of a 112-pixel image; on the CPU.
 
-    It reaches four sigmas; the kernels of the FGGB port and of FAME's authors, 25 and 49 pixels wide, end at 2.4 and 3.1.
+    It reaches four sigmas; the kernels of the FGGB port and of FAME's authors, 25 and 49 pixels wide, end at 2.4 and
+    3.1.
     """
     saliency = saliency.cpu()
     return torch.from_numpy(gaussian_filter(saliency.numpy(), blur * saliency.shape[0] / 112)) if blur else saliency
+
+
+def fggb_from_kept(gradients, reference_embedding, *, threshold, blur=5.0):  # TEMPORARY
+    return finish(vars(gradients), {"embedding": reference_embedding}, threshold=threshold, blur=blur)

@@ -1,54 +1,59 @@
 """Grad-CAM of the cosine on a feature map (Selvaraju et al. 2017), by captum."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from xfvlib.gradients import check_differentiable, cosine_to
+from xfvlib.gradients import cosine_to
+from xfvlib.models import FaceModel
 from xfvlib.perturb import check_known
 
 
-def grad_cam(model, image, reference, *, threshold=None, layer=None):
-    """Grad-CAM map of ``image``: the channels of a feature map, weighted with the mean gradient of the cosine, without a ReLU.
+def grad_cam(model: FaceModel, image: Tensor, reference: Tensor, *, layer: str | None = None) -> Tensor:
+    """Grad-CAM map of ``image``: the channels of a feature map, weighted with the mean gradient of the cosine, without
+    a ReLU.
 
     Args:
         model: a differentiable FaceModel.
         image, reference: ``(3, H, W)``, RGB in [0, 1].
-        threshold: not used.
-        layer: name of the module of ``model.network`` that makes the feature map, one of :func:`spatial_layers`; None for
-            the last one, which may be coarse: 2×2 for dlib-resnet, whose ``"blocks.9"`` makes 8×8, and 7×7 for most others.
+        layer: name of the module of ``model.network`` that makes the feature map, one of :func:`spatial_layers`; None
+            for the last one, which may be coarse: 2×2 for dlib-resnet, whose ``"blocks.9"`` makes 8×8, and 7×7 for most
+            others.
 
     Returns:
         ``(H, W)`` on the CPU, interpolated bilinearly: > 0 speaks for a match.
 
     Raises:
-        TypeError: the model is not differentiable.
         ValueError: no module of that name makes a feature map, or none does.
 
-    Source: the paper's equations 1 and 2, with the cosine in place of a class score; its ReLU would remove what speaks against a match.
+    Source: the paper's equations 1 and 2, with the cosine in place of a class score; its ReLU would remove what speaks
+        against a match.
     """
     from captum.attr import LayerGradCam  # here: captum imports matplotlib
 
-    check_differentiable(model)
-    image, layers = image.to(model.device), spatial_layers(model)
+    layers = spatial_layers(model)
     if not layers:
         raise ValueError(f"no layer of {model.name} makes a feature map larger than 1×1, which Grad-CAM needs")
     layer = layers[-1] if layer is None else layer
     check_known("layer", layer, layers)
-    method = LayerGradCam(cosine_to(model, reference), model.network.get_submodule(layer))
-    coarse = method.attribute(image[None]).detach()
+    own = copy.deepcopy(model)  # captum puts hooks into it, which other threads must not meet
+    coarse = LayerGradCam(cosine_to(own, reference), own.network.get_submodule(layer)).attribute(image[None]).detach()
     return F.interpolate(coarse, tuple(image.shape[-2:]), mode="bilinear")[0, 0].cpu()
 
 
-def spatial_layers(model):
-    """Names of the modules of ``model.network`` that make a feature map ``(B, C, h, w)`` larger than 1×1, in the order they finish."""
+def spatial_layers(model: FaceModel) -> list[str]:
+    """Names of the modules of ``model.network`` that make a feature map ``(B, C, h, w)`` larger than 1×1, in the order
+    they finish."""
     finished = []
 
     def note(name):
         return lambda module, inputs, output: finished.append((name, getattr(output, "shape", ())))
 
-    hooks = [module.register_forward_hook(note(name)) for name, module in model.network.named_modules()]
+    own = copy.deepcopy(model)
+    for name, module in own.network.named_modules():
+        module.register_forward_hook(note(name))
     with torch.no_grad():
-        model(torch.zeros(1, 3, *model.size, device=model.device))
-    for hook in hooks:
-        hook.remove()
+        own(torch.zeros(1, 3, *model.size, device=model.device))
     return [name for name, shape in finished if len(shape) == 4 and min(shape[2:]) > 1]

@@ -1,22 +1,34 @@
-"""LIME: a linear model of the cosine over superpixels that are there or not (Ribeiro et al. 2016), by captum."""
+"""LIME: a linear model of the cosine over superpixels that are there or not (Ribeiro et al. 2016)."""
 
 import torch
 from scipy.cluster.vq import kmeans2
+from torch import Tensor
 
-from xfvlib.gradients import cosine_to
-from xfvlib.perturb import FILLS, check_count, check_known, filled
+from xfvlib.methods.method import Prepared
+from xfvlib.models import FaceModel
+from xfvlib.perturb import FILLS, check_count, check_known, embed_versions, filled
 
 KERNEL = 0.25  # width of the weights, exp(−d² / (2 · width²))
 
 
-def lime(model, image, reference, *, threshold=None, samples=500, superpixels=64, compactness=0.3, fill="black", seed=0, batch=32,
-         progress=False):  # fmt: skip
-    """LIME map: coefficient of each superpixel in a linear regression of the cosine on which superpixels are there.
+def prepare(
+    model: FaceModel,
+    image: Tensor,
+    *,
+    samples: int = 500,
+    superpixels: int = 64,
+    compactness: float = 0.3,
+    fill: str = "black",
+    seed: int = 0,
+    batch: int = 32,
+    progress: bool = False,
+) -> Prepared:
+    """First stage: embeddings ``"masked"`` ``(samples, N)`` of the image without some of its superpixels, which are
+    ``"kept"`` ``(samples, count)``; ``"labels"`` ``(H, W)``: the number of each pixel's superpixel.
 
     Args:
         model: a FaceModel; no gradients are needed.
-        image, reference: ``(3, H, W)``, RGB in [0, 1].
-        threshold: not used.
+        image: ``(3, H, W)``, RGB in [0, 1].
         samples: images in which each superpixel is kept with probability ½; more than there are superpixels.
         superpixels: about how many.
         compactness: weight of place against colour in making them; see :func:`segments`.
@@ -25,61 +37,75 @@ def lime(model, image, reference, *, threshold=None, samples=500, superpixels=64
         batch: images in a forward pass.
         progress: show a progress bar.
 
-    Returns:
-        ``(H, W)`` on the CPU, in units of cosine, one value in each superpixel: > 0 where its presence raises the cosine.
-
     Raises:
-        ValueError: an unknown fill, not more samples than superpixels, superpixels or batch < 1.
-
-    Source: published ports to verification: a plain linear regression, weights √exp(−d²/0.25²) with d the cosine distance of
-    what is kept, a vector of 0 and 1, to all of it. The superpixels are ours.
+        ValueError: an unknown fill, not more samples than superpixels, superpixels or batch < 1, compactness < 0.
     """
-    from captum._utils.models.linear_model import SkLearnLinearRegression  # here: captum imports matplotlib
-    from captum.attr import LimeBase
-    from captum.attr._core.lime import get_exp_kernel_similarity_function
-
     check_known("fill", fill, FILLS)
     check_count("superpixels", superpixels)
-    check_count("batch", batch)
-    labels = segments(image.cpu(), superpixels, compactness).to(model.device)
+    labels = segments(image, superpixels, compactness)
     count = int(labels.max()) + 1
     check_count("samples", samples, count + 1)
-    image, other, score = image.to(model.device), filled(image.cpu(), fill, seed).to(model.device), cosine_to(model, reference)
-    random = torch.Generator().manual_seed(seed)
+    kept = torch.randint(2, (samples, count), generator=torch.Generator().manual_seed(int(seed))).float()
+    places, other, whole = labels.to(model.device), filled(image, fill, seed).to(model.device), image.to(model.device)
 
-    def draw(whole, **others):
-        return torch.randint(2, whole.shape, generator=random).to(whole)
+    def masked(some):
+        return torch.lerp(other, whole, kept[some].to(model.device)[:, None, places])
 
-    def cosines(kept):
-        return score(torch.lerp(other, image, kept[:, None, labels]))
-
-    method = LimeBase(
-        cosines, SkLearnLinearRegression(), get_exp_kernel_similarity_function("cosine", KERNEL), draw,
-        perturb_interpretable_space=False, from_interp_rep_transform=None, to_interp_rep_transform=lambda kept, *others, **more: kept,
-    )  # fmt: skip
-    whole = torch.ones(1, count, device=model.device)
-    with torch.random.fork_rng([]):  # captum's data loader draws from the global generator, a number that changes nothing
-        coefficients = method.attribute(whole, n_samples=samples, perturbations_per_eval=batch, show_progress=progress)
-    return coefficients[0].cpu()[labels.cpu()]
+    embedding = embed_versions(model, lambda some: image[None], 1)[0]
+    embeddings = embed_versions(model, masked, samples, batch=batch, progress=progress)
+    return {"embedding": embedding, "masked": embeddings, "kept": kept, "labels": labels}
 
 
-def segments(image, count, compactness=0.3):
+def finish(prepared: Prepared, partner: Prepared) -> Tensor:
+    """Second stage: the coefficient of each superpixel in a linear regression of the cosine on which superpixels are
+    there.
+
+    Returns:
+        ``(H, W)`` on the CPU, in units of cosine, one value in each superpixel: > 0 where its presence raises the
+        cosine.
+
+    Source: published ports to verification: a plain linear regression, weights √exp(−d²/0.25²) with d the cosine
+        distance of
+    what is kept, a vector of 0 and 1, to all of it. The superpixels are ours.
+    """
+    from sklearn.linear_model import LinearRegression  # here: it takes two seconds to import
+
+    kept = prepared["kept"]
+    distance = 1 - (kept.sum(dim=1) / kept.shape[1]).sqrt()  # of vectors of 0 and 1
+    weights = torch.exp(-(distance**2) / (2 * KERNEL**2))
+    cosines = prepared["masked"] @ partner["embedding"]
+    fitted = LinearRegression().fit(kept.double().numpy(), cosines.double().numpy(), weights.double().numpy())
+    return torch.from_numpy(fitted.coef_).float()[prepared["labels"]]
+
+
+def segments(image: Tensor, count: int, compactness: float = 0.3) -> Tensor:
     """Superpixels: k-means of the pixels by colour and place, begun from a regular grid.
 
     Args:
         image: ``(3, H, W)``, RGB in [0, 1].
         count: of the superpixels, about: the nearest square number, less those that stay empty.
-        compactness: a distance of one cell of the grid weighs as much as this difference of colour; large values leave the
-            grid nearly as it was.
+        compactness: a distance of one cell of the grid weighs as much as this difference of colour, ≥ 0; large values
+            leave the grid nearly as it was.
 
     Returns:
         int64 ``(H, W)``, numbers 0, 1, … without a gap.
+
+    Raises:
+        ValueError: more superpixels than pixels, compactness < 0.
+
+    Example:
+        >>> segments(torch.zeros(3, 8, 8), 4).unique()
+        tensor([0, 1, 2, 3])
     """
-    side = max(1, round(count**0.5))
-    size = torch.tensor(image.shape[-2:])
+    side, size = max(1, round(count**0.5)), torch.tensor(image.shape[-2:])
+    if side > size.min() or not 0 <= compactness < float("inf"):
+        raise ValueError(
+            f"{count} superpixels of compactness {compactness} for {size.prod()} pixels; fewer superpixels than pixels and "
+            "a compactness of at least 0 are needed"
+        )
     place = torch.cartesian_prod(*(torch.arange(n) for n in size))
     features = torch.cat([image.flatten(1).T, compactness * side * place / size], dim=1).double()
-    middles = (torch.cartesian_prod(*[torch.arange(side) + 0.5] * 2) / side * size).long()
+    middles = (torch.cartesian_prod(*[torch.arange(side) + 0.5] * 2).view(-1, 2) / side * size).long()
     starts = features[middles[:, 0] * size[1] + middles[:, 1]]
     _, labels = kmeans2(features.numpy(), starts.numpy(), iter=10, minit="matrix")
     return torch.from_numpy(labels).unique(return_inverse=True)[1].view(*size)

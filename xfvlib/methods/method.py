@@ -4,68 +4,109 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from xfvlib.evaluation import decision_threshold
 from xfvlib.models import FaceModel
 
-Prepared = dict[str, torch.Tensor]
+Prepared = dict[str, Tensor]
 _SUPPLIED = {"model", "image", "reference", "prepared", "partner", "threshold"}
+
+
+def embedding_of(model: FaceModel, image: Tensor) -> Prepared:
+    """The least that follows from one image ``(3, H, W)``: ``{"embedding": (N,)}``, unit-length, on the CPU."""
+    with torch.no_grad():
+        return {"embedding": model.embed(image[None])[0].cpu()}
 
 
 @dataclass(frozen=True)
 class Method:
-    """One explanation method, callable as ``method(model, image, reference, threshold=…, **options)`` → signed map ``(H, W)``.
+    """One explanation method, callable as ``method(model, image, reference, threshold=…, **options)`` → signed map
+    ``(H, W)``.
 
-    Either ``pair`` is given, or ``prepare`` and ``finish``. A stage asks for the threshold by having a parameter of that name;
-    every parameter that is not handed to it is an option of the method.
+    Either ``pair`` is given, or ``prepare`` and ``finish``. A stage gets what it has a parameter for; the parameters of
+    other names are the method's options.
 
     Attributes:
-        pair: ``pair(model, image, reference, **options)`` → map ``(H, W)`` on the CPU, for a method without a first stage.
-        prepare: ``prepare(model, image, **options)`` → what follows from one image ``(3, H, W)`` alone: a dict of tensors on
-            the CPU, among them ``"embedding"``, the unit-length ``(N,)``.
-        finish: ``finish(prepared, partner, **options)`` → map ``(H, W)``, where ``partner`` is a dict that holds at least the
-            partner's ``"embedding"``. No network runs, unless it asks for ``model`` and ``image`` too.
-        gradients: the method needs a differentiable model.
-        of_partner: called with the options: whether ``finish`` needs the whole preparation of the partner.
+        pair: ``pair(model, image, reference, **options)`` → map ``(H, W)`` on the CPU; also offered: ``threshold``.
+        prepare: ``prepare(model, image, **options)`` → what follows from one image ``(3, H, W)`` alone: a dict of
+            tensors on the CPU, among them ``"embedding"``, unit-length ``(N,)``.
+        finish: ``finish(prepared, partner, **options)`` → map ``(H, W)``. ``partner`` holds the partner's
+            ``"embedding"``.
+            Also offered: ``threshold``, and ``model`` and ``image`` to a method that has to run the network again.
+        gradients: whether the model must be differentiable.
+        of_partner: from the options, whether ``finish`` needs all of the partner's preparation.
 
     Example:
-        >>> brightness = Method(pair=lambda model, image, reference: image.mean(dim=0))
-        >>> brightness(None, torch.ones(3, 2, 2), torch.ones(3, 2, 2))
-        tensor([[1., 1.],
-                [1., 1.]])
+        >>> difference = Method(pair=lambda model, image, reference: (image - reference).mean(dim=0))
+        >>> difference(None, torch.ones(3, 1, 2), torch.zeros(3, 1, 2))
+        tensor([[1., 1.]])
     """
 
-    pair: Callable[..., torch.Tensor] | None = None
+    pair: Callable[..., Tensor] | None = None
     prepare: Callable[..., Prepared] | None = None
-    finish: Callable[..., torch.Tensor] | None = None
+    finish: Callable[..., Tensor] | None = None
     gradients: bool = False
     of_partner: Callable[[dict], bool] = lambda options: False
 
     @property
     def options(self) -> list[str]:
-        """Names of the options."""
+        """Names of the method's options."""
         stages = [stage for stage in (self.pair, self.prepare, self.finish) if stage]
         return sorted({name for stage in stages for name in signature(stage).parameters} - _SUPPLIED)
 
-    def first(self, model: FaceModel, image: torch.Tensor, options: dict | None = None) -> Prepared:
-        """What follows from one image alone, on the CPU: :attr:`prepare`, or just the embedding for a method without that stage."""
-        if self.prepare is None:
-            return embedding_of(model, image)
-        with torch.inference_mode(False), torch.enable_grad():
-            return self.prepare(model, image, **self.of_prepare(options or {}))
-
     def of_prepare(self, options: dict) -> dict:
-        """The options that the first stage takes: two calls that agree in them share their preparations."""
-        taken = signature(self.prepare).parameters if self.prepare else ()
-        return {name: value for name, value in sorted(options.items()) if name in taken}
+        """Those of the options that the first stage takes: calls that agree in them can share a preparation."""
+        return {name: options[name] for name in sorted(options) if name in signature(self.prepare).parameters}
 
-    def second(self, prepared: Prepared, partner: Prepared, options: dict | None = None, **supplied) -> torch.Tensor:
-        """The map ``(H, W)`` that follows, on the CPU; ``supplied``: ``threshold``, and ``model``, ``image``, ``reference`` for a method that runs the network."""
-        stage, given = self.finish or self.pair, {"prepared": prepared, "partner": partner} | supplied | (options or {})
-        with torch.inference_mode(False), torch.enable_grad():
-            return stage(**{name: given[name] for name in signature(stage).parameters if name in given})
+    def first(self, model: FaceModel, image: Tensor, options: dict) -> Prepared:
+        """The first stage, or just the embedding where the method has none."""
+        return _run(self.prepare or embedding_of, options | {"model": model, "image": image})
+
+    def second(self, prepared: Prepared, partner: Prepared, options: dict, **supplied) -> Tensor:
+        """The map ``(H, W)`` of an image from its preparation and its partner's.
+
+        Supply ``threshold``, and ``model``, ``image``, ``reference``, which some methods ask for.
+        """
+        return _run(self.finish or self.pair, options | {"prepared": prepared, "partner": partner} | supplied)
+
+    def maps(
+        self, model: FaceModel, a: Tensor, b: Tensor, *, sides: int = 2, threshold: float | None = None, **options
+    ) -> tuple[Tensor, Tensor | None]:
+        """Maps of ``a`` judged against ``b`` and, unless ``sides`` is 1, of ``b`` against ``a``.
+
+        Raises:
+            TypeError: the model has no gradients and the method needs them; an option that the method does not have.
+            ValueError: the threshold is missing where it is needed, or outside [−1, 1]; what the stages refuse.
+        """
+        if self.gradients and not model.differentiable:
+            raise TypeError(f"{model.name} has no gradients, which this method needs; others of xfv.METHODS need none")
+        if unknown := sorted(set(options) - set(self.options)):
+            known = ", ".join(map(repr, self.options)) or "none"
+            raise TypeError(f"the method has no option {unknown[0]!r}; it has {known}")
+        if threshold is not None or "threshold" in signature(self.finish or self.pair).parameters:
+            threshold = decision_threshold(model, threshold)
+        own = other = {}
+        if self.prepare:
+            own = self.first(model, a, options)
+            other = self.first(model, b, options) if sides == 2 or self.of_partner(options) else embedding_of(model, b)
+        supplied = {"model": model, "threshold": threshold}
+        map_a = self.second(own, other, options, image=a, reference=b, **supplied)
+        map_b = self.second(other, own, options, image=b, reference=a, **supplied) if sides == 2 else None
+        return map_a, map_b
 
     def __call__(
-        self, model: FaceModel, image: torch.Tensor, reference: torch.Tensor, *, threshold: float | None = None, **options
-    ) -> torch.Tensor:
-        return self.maps(model, image, reference, threshold=threshold, **options)[0]
+        self, model: FaceModel, image: Tensor, reference: Tensor, threshold: float | None = None, **options
+    ) -> Tensor:
+        return self.maps(model, image, reference, sides=1, threshold=threshold, **options)[0]
+
+
+def _run(stage, given):
+    """Call a stage with what it has a parameter for, whatever the caller's gradient mode; numpy's numbers become
+    Python's."""
+    with torch.inference_mode(False), torch.enable_grad():
+        given = {name: given[name] for name in signature(stage).parameters if name in given}
+        given |= {name: value.item() for name, value in given.items() if isinstance(value, np.generic)}
+        return stage(**given | {name: given[name].clone() for name in ("image", "reference") if name in given})

@@ -1,104 +1,157 @@
 """MinPlus: blacken Gaussian regions of a face, or show them, one by one and greedily (Mery, CVPRW 2022)."""
 
-from functools import partial
-
 import torch
+from torch import Tensor
 
-from xfvlib.perturb import check_count, check_known, embed_versions
+from xfvlib.methods.method import Prepared
+from xfvlib.models import FaceModel
+from xfvlib.perturb import check_above, check_count, check_known, embed_versions
 
 PARTS = ("H0-", "H1-", "H0+", "H1+")
 CANVAS = 0.01  # brightness of the near-black canvas, as a share of the image's
 
 
-def minplus(model, image, reference, *, threshold=None, part="mean", quick=False, sigma=161 / 8.5, step=None, tmax=None, th=0.01,
-            seed=0, batch=32, progress=False):  # fmt: skip
-    """MinPlus map of what makes ``image`` like ``reference``. The method knows similarity only; little of its map is below 0.
+def prepare(
+    model: FaceModel,
+    image: Tensor,
+    *,
+    part: str = "mean",
+    quick: bool = False,
+    sigma: float = 161 / 8.5,
+    step: float | None = None,
+    batch: int = 32,
+    progress: bool = False,
+) -> Prepared:
+    """First stage: embeddings ``(R, N)`` of the image with each of R regions blackened, ``"H0-"``, and of the
+    near-black canvas with each region shown, ``"H0+"``; of the ``"canvas"`` alone; and the regions' ``"rows"`` and
+    ``"columns"``.
 
-    The regions are Gaussians of height 1 on a grid. Four experiments give each region an effect on the cosine: H0−, what is
-    lost when the region is blackened; H1−, the same while regions go greedily, the largest loss first; H0+, what is gained
-    when the region is shown on a near-black canvas; H1+, the same while regions come greedily. The mean of the effects of the
-    regions around a pixel, weighted with their Gaussians, is its value.
+    The regions are Gaussians of height 1 on a grid.
 
     Args:
         model: a FaceModel; no gradients are needed.
-        image, reference: ``(3, H, W)``, RGB in [0, 1].
-        threshold: not used.
-        part: "H0-", "H1-", "H0+" or "H1+" for one of the four maps, in units of cosine; "mean" for the mean of all, each
-            divided by its largest absolute value.
-        quick: twice the step between regions and 5 greedy steps, 6 % of the work, where ``step`` and ``tmax`` are None.
-        sigma, step: of the Gaussian, and between regions, in pixels of a 256-pixel image; scaled with the image. None: 16.
-        tmax: greedy steps at most. None: 20.
-        th: regions go until the cosine is ≤ th, and come until it is within th of the whole image's.
-        seed: not used, since nothing is drawn.
+        image: ``(3, H, W)``, RGB in [0, 1].
+        part: as for :func:`finish`, which needs what one part needs.
+        quick: twice the step between regions, and 5 greedy steps, 6 % of the work, where ``step`` and ``tmax`` are
+            None.
+        sigma, step: of the Gaussian, and between regions, in pixels of a 256-pixel image; scaled with the image. None:
+            16.
         batch: images in a forward pass.
-        progress: show progress bars.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: an unknown part, sigma or step ≤ 0, batch < 1.
+    """
+    step = (32 if quick else 16) if step is None else step
+    check_known("part", part, ("mean", *PARTS))
+    check_above("sigma", sigma, 0)
+    check_above("step", step, 0)
+    rows, columns = _gaussians(image.shape[-2:], sigma * image.shape[-2] / 256, step * image.shape[-2] / 256)
+    found = {"rows": rows, "columns": columns, "embedding": embed_versions(model, lambda some: image[None], 1)[0]}
+    found["canvas"] = embed_versions(model, lambda some: CANVAS * image[None], 1)[0]
+    for sign in "-+":
+        if part == "mean" or part.endswith(sign):
+            seen = torch.ones(image.shape[-2:]) * (1 if sign == "-" else CANVAS)
+            found[f"H0{sign}"] = _embeddings(model, image, seen, sign, rows, columns, batch, progress)
+    return found
+
+
+def finish(
+    prepared: Prepared,
+    partner: Prepared,
+    *,
+    model: FaceModel,
+    image: Tensor,
+    part: str = "mean",
+    quick: bool = False,
+    tmax: int | None = None,
+    th: float = 0.01,
+    batch: int = 32,
+    progress: bool = False,
+) -> Tensor:
+    """Second stage, the MinPlus map of what makes ``image`` like its partner; the greedy parts run the network again.
+
+    Four experiments give each region an effect on the cosine: H0−, what is lost when the region is blackened; H1−, the
+    same while regions go greedily, the largest loss first; H0+, what is gained when the region is shown on a near-black
+    canvas; H1+, the same while regions come greedily. The mean of the effects of the regions around a pixel, weighted
+    with their Gaussians, is its value. The method knows similarity only; little of its map is below 0.
+
+    Args:
+        prepared: of the image, from :func:`prepare`.
+        partner: holds the partner's ``"embedding"``.
+        model, image: as for :func:`prepare`.
+        part: "H0-", "H1-", "H0+" or "H1+" for one of the four maps, in units of cosine; "mean" for the mean of all,
+            each divided by its largest absolute value.
+        tmax: greedy steps at most. None: 20, or 5 when quick.
+        th: regions go until the cosine is ≤ th, and come until it is within th of the whole image's.
+        batch, progress: as for :func:`prepare`.
 
     Returns:
         ``(H, W)`` on the CPU: > 0 speaks for a match.
 
     Raises:
-        ValueError: an unknown part, sigma or step ≤ 0, tmax or batch < 1.
+        ValueError: tmax < 1.
 
-    Source: the paper's four experiments, with parameters from ports of its code. Ours: regions in the middle of the grid's
-    cells, the canvas's brightness, none chosen twice, the smoothing and the scaling before the mean, and when adding ends.
+    Source: the paper's four experiments, with parameters from ports of its code. Ours: regions in the middle of the
+        grid's
+    cells, the canvas's brightness, none chosen twice, the smoothing and the scaling before the mean, and when adding
+    ends.
     """
-    step = (32 if quick else 16) if step is None else step
     tmax = (5 if quick else 20) if tmax is None else tmax
-    check_known("part", part, ("mean", *PARTS))
     check_count("tmax", tmax)
-    if not (sigma > 0 and step > 0):
-        raise ValueError(f"sigma is {sigma} and step {step}; both must be above 0, in pixels of a 256-pixel image")
-    image = image.to(model.device)
-    rows, columns = gaussians(image, sigma * image.shape[-2] / 256, step * image.shape[-2] / 256)
-    with torch.no_grad():
-        whole, partner = model.embed(torch.stack([image, reference.to(image.device)])).cpu()
+    rows, columns, embedding = prepared["rows"], prepared["columns"], partner["embedding"]
+    whole, canvas = (float(prepared[name] @ embedding) for name in ("embedding", "canvas"))
+    effects, dark = {}, torch.full(image.shape[-2:], CANVAS)
+    for sign, seen, cosine, last in (("-", torch.ones_like(dark), whole, th), ("+", dark, canvas, whole - th)):
+        if f"H0{sign}" not in prepared:
+            continue
 
-    def cosines(seen, count):
-        return embed_versions(model, lambda some: image * seen(some)[:, None], count, batch=batch, progress=progress) @ partner
+        def after_each(seen, sign=sign):
+            return _embeddings(model, image, seen, sign, rows, columns, batch, progress) @ embedding
 
-    def remove(seen, some):
-        return seen * (1 - rows[some, :, None] * columns[some, None, :])
-
-    def add(seen, some):
-        return 1 - remove(1 - seen, some)
-
-    wanted, effects, everything = PARTS if part == "mean" else (part,), {}, torch.ones(image.shape[-2:], device=image.device)
-    for sign, change, start, last in (("-", remove, everything, th), ("+", add, CANVAS * everything, float(whole @ partner) - th)):
-        steps = tmax if f"H1{sign}" in wanted else int(f"H0{sign}" in wanted)
-        effects[f"H0{sign}"], effects[f"H1{sign}"] = search(cosines, change, start, len(rows), sign, steps, last)
-    rows, columns = rows.cpu(), columns.cpu()
+        after, steps = prepared[f"H0{sign}"] @ embedding, tmax if part != f"H0{sign}" else 0
+        effects[f"H0{sign}"] = cosine - after if sign == "-" else after - cosine
+        effects[f"H1{sign}"] = _greedy(after_each, after, cosine, seen, sign, rows, columns, steps, last)
+    wanted = PARTS if part == "mean" else (part,)
     maps = [rows.T @ (effects[name][:, None] * columns) / (rows.T @ columns) for name in wanted]
     return maps[0] if len(maps) == 1 else sum(m / m.abs().max().clamp(min=1e-12) for m in maps) / len(maps)
 
 
-def search(cosines, change, seen, count, sign, steps, last):
-    """Effects of ``count`` regions on the cosine: of each alone, and of those that are chosen greedily, 0 for the others.
+def _changed(seen, sign, rows, columns):
+    """What is seen, ``(R, H, W)``, once each region has gone from ``seen`` ``(H, W)`` (sign "-") or come to it
+    ("+")."""
+    hole = 1 - rows[:, :, None] * columns[:, None, :]
+    return seen * hole if sign == "-" else 1 - (1 - seen) * hole
 
-    Args:
-        cosines: callable of (slice → ``(B, H, W)`` shares of the image that are seen, how many) → ``(count,)``.
-        change: callable of (``seen``, slice of regions) → what is seen once each has gone or come, ``(B, H, W)``.
-        seen: at the start, ``(H, W)`` in [0, 1].
-        sign: "-", an effect is a loss of cosine, or "+", a gain.
-        steps, last: end after so many steps, or when the cosine has come to ``last``.
-    """
-    alone, greedy, chosen = None, torch.zeros(count), torch.zeros(count, dtype=torch.bool)
-    cosine = float(cosines(lambda some: seen[None], 1)) if steps else 0
-    for _ in range(min(steps, count)):
-        after = cosines(partial(change, seen), count)
-        effects = cosine - after if sign == "-" else after - cosine
-        alone = effects if alone is None else alone
-        best = int(effects.masked_fill(chosen, -torch.inf).argmax())
-        greedy[best], chosen[best], cosine = effects[best], True, float(after[best])
-        seen = change(seen, slice(best, best + 1))[0]
+
+def _embeddings(model, image, seen, sign, rows, columns, batch, progress):
+    """Embeddings ``(R, N)`` of the image with each region gone, or come."""
+
+    def changed(some):
+        return image * _changed(seen, sign, rows[some], columns[some])[:, None]
+
+    return embed_versions(model, changed, len(rows), batch=batch, progress=progress)
+
+
+def _greedy(after_each, after, cosine, seen, sign, rows, columns, steps, last):
+    """Effects of the regions that are chosen greedily, 0 for the others, ``(R,)``; the first choice is from
+    ``after``."""
+    effects, left = torch.zeros(len(rows)), torch.ones(len(rows), dtype=torch.bool)
+    for number in range(min(steps, len(rows))):
+        after = after if number == 0 else after_each(seen)
+        change = cosine - after if sign == "-" else after - cosine
+        best = int(change.where(left, -torch.inf).argmax())
+        effects[best], left[best], cosine = change[best], False, float(after[best])
+        seen = _changed(seen, sign, rows[best : best + 1], columns[best : best + 1])[0]
         if (cosine <= last) if sign == "-" else (cosine >= last):
             break
-    return alone, greedy
+    return effects
 
 
-def gaussians(image, sigma, step):
-    """Gaussians of height 1 in the middle of the cells of a grid: ``(rows, columns)``, ``(count, H)`` and ``(count, W)``; their product is the region."""
-    size = image.shape[-2:]
-    middles = [torch.arange(0, n, step, device=image.device) + (step - 1) / 2 for n in size]
-    middles = torch.cartesian_prod(*middles)
-    places = [torch.arange(n, device=image.device) for n in size]
-    return [torch.exp(-((place - middles[:, axis, None]) ** 2) / (2 * sigma**2)) for axis, place in enumerate(places)]
+def _gaussians(size, sigma, step):
+    """Gaussians of height 1 in the middle of the cells of a grid: rows ``(R, H)`` and columns ``(R, W)``; their product
+    is the region."""
+    middles = torch.cartesian_prod(*[torch.arange(0, n, step) + (step - 1) / 2 for n in size])
+    return [
+        torch.exp(-((torch.arange(n) - middles[:, axis, None]) ** 2) / (2 * sigma**2)) for axis, n in enumerate(size)
+    ]

@@ -1,13 +1,23 @@
-"""SmoothGrad of the cosine (Smilkov et al. 2017), by captum."""
+"""SmoothGrad of the cosine (Smilkov et al. 2017)."""
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
-from xfvlib.gradients import check_differentiable, cosine_to
-from xfvlib.perturb import check_count
+from xfvlib.gradients import cosine_to, input_gradients
+from xfvlib.models import FaceModel
+from xfvlib.perturb import check_count, check_least
 
 
-def smoothgrad(model, image, reference, *, threshold=None, samples=50, noise=0.15, seed=0, batch=16):
+def smoothgrad(
+    model: FaceModel,
+    image: Tensor,
+    reference: Tensor,
+    *,
+    samples: int = 50,
+    noise: float = 0.15,
+    seed: int = 0,
+    batch: int = 16,
+) -> Tensor:
     """Mean gradient of the cosine over noisy copies of ``image``, averaged over colour.
 
     Args:
@@ -15,7 +25,8 @@ def smoothgrad(model, image, reference, *, threshold=None, samples=50, noise=0.1
         image, reference: ``(3, H, W)``, RGB in [0, 1].
         threshold: not used.
         samples: noisy copies.
-        noise: standard deviation of the Gaussian noise, as a share of the range of the image's values; 0 gives the gradient.
+        noise: standard deviation of the Gaussian noise, as a share of the range of the image's values; 0 gives the
+            gradient.
         seed: of the noise.
         batch: copies in a forward and backward pass; memory grows with it.
 
@@ -23,27 +34,18 @@ def smoothgrad(model, image, reference, *, threshold=None, samples=50, noise=0.1
         ``(H, W)`` on the CPU, signed: > 0 where a brighter pixel would raise the similarity.
 
     Raises:
-        TypeError: the model is not differentiable.
         ValueError: noise < 0, samples or batch < 1.
 
     Source: the paper, whose figures show 10 to 20 % noise and 50 samples, and absolute values; the sign is kept here.
     """
-    from captum.attr import NoiseTunnel, Saliency  # here: captum imports matplotlib
-
-    check_differentiable(model)
     check_count("samples", samples)
     check_count("batch", batch)
-    if not noise >= 0:
-        raise ValueError(f"noise is {noise}; a standard deviation is at least 0")
-    image, score = image.detach().to(model.device), cosine_to(model, reference)
+    check_least("noise", noise, 0)
+    score, generator, total = cosine_to(model, reference), torch.Generator().manual_seed(int(seed)), 0
+    sigma = float(noise * (image.max() - image.min()))
     # torch draws normal numbers in sixteens: rows of whole sixteens make the noise the same in batches of any size
-    row = F.pad(image.flatten(), (0, -image.numel() % 16))[None]
-
-    def score_of_rows(rows):
-        return score(rows[:, : image.numel()].unflatten(1, image.shape))
-
-    with torch.random.fork_rng([image.device] if image.is_cuda else []):  # captum draws from the global generator
-        torch.manual_seed(seed)
-        sigma = float(noise * (image.max() - image.min()))
-        mean = NoiseTunnel(Saliency(score_of_rows)).attribute(row, nt_samples=samples, nt_samples_batch_size=batch, stdevs=sigma, abs=False)
-    return mean[0, : image.numel()].view(image.shape).mean(dim=0).cpu()
+    length = image.numel() + -image.numel() % 16
+    for first in range(0, samples, batch):
+        drawn = torch.randn(min(batch, samples - first), length, generator=generator)[:, : image.numel()]
+        total = total + input_gradients(score, image + sigma * drawn.unflatten(1, image.shape)).sum(dim=0)
+    return (total / samples).mean(dim=0)

@@ -1,12 +1,15 @@
-"""xSSAB: gradients of the channels that argue for a match, and of those that argue against it (Huber et al., WACV 2024)."""
+"""xSSAB: gradients of the channels that argue for a match, and of those that argue against it (Huber et al., WACV
+2024)."""
 
 import torch
+from torch import Tensor
 
-from xfvlib.gradients import check_differentiable
+from xfvlib.models import FaceModel
 
 
-def xssab(model, image, reference, *, threshold):
-    """Signed xSSAB map of ``image`` judged against ``reference``: mean over colour of |gradient|, positive part − negative part.
+def xssab(model: FaceModel, image: Tensor, reference: Tensor, *, threshold: float) -> Tensor:
+    """Signed xSSAB map of ``image`` judged against ``reference``: mean over colour of |gradient|, positive part −
+    negative part.
 
     Args:
         model: a differentiable FaceModel with embeddings of N channels.
@@ -17,16 +20,13 @@ def xssab(model, image, reference, *, threshold):
         ``(H, W)`` on the CPU, in cosine per unit of pixel value: > 0 where the channels that speak for a match are the
         more sensitive ones.
 
-    Raises:
-        TypeError: the model is not differentiable.
-
     Source: the authors' code (github.com/marcohuber/xSSAB), the combined map; it blurs nothing.
     """
     positive, negative = partial_gradients(model, image, reference, threshold)
-    return (positive.abs().mean(dim=0) - negative.abs().mean(dim=0)).cpu()
+    return positive.abs().mean(dim=0) - negative.abs().mean(dim=0)
 
 
-def partial_gradients(model, image, reference, threshold):
+def partial_gradients(model: FaceModel, image: Tensor, reference: Tensor, threshold: float) -> list[Tensor]:
     """Gradients of the two parts of the cosine: of the channels with F_A[k]·F_B[k] ≥ t/N, and of the others.
 
     Arguments as for :func:`xssab`.
@@ -34,10 +34,9 @@ def partial_gradients(model, image, reference, threshold):
     Returns:
         ``(positive, negative)``, each ``(3, H, W)``; they add up to the gradient of the cosine.
     """
-    check_differentiable(model)
     with torch.no_grad():
         partner = model.embed(reference[None])[0]
-    x = image.detach().to(model.device)[None].requires_grad_(True)
+    x = image.detach()[None].requires_grad_(True)
     shares = model.embed(x)[0] * partner
     speaks_for = shares.detach() >= threshold / model.dim
     parts = (shares * speaks_for).sum(), (shares * ~speaks_for).sum()
