@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -104,9 +105,12 @@ def gradients_table(model, network, image, channels, runs=RUNS):
     plain.network.requires_grad_(True)
     few = 16  # one batch of xfvlib: forward and first backward passes, which are not scaled
     *times, start = seconds(
-        lambda: plain_loop(plain, image, channels), lambda: lean_loop(lean, image, channels), lambda: streamed(model, image, channels),
-        lambda: streamed(model, image, few), runs=runs,
-    )  # fmt: skip
+        lambda: plain_loop(plain, image, channels),
+        lambda: lean_loop(lean, image, channels),
+        lambda: streamed(model, image, channels),
+        lambda: streamed(model, image, few),
+        runs=runs,
+    )
     with torch.no_grad():
         forward = seconds(lambda: model(image[None]), runs=runs)[0]
     if channels < model.dim:  # a loop's single forward pass is lost in its backward passes
@@ -124,13 +128,10 @@ def gradients_table(model, network, image, channels, runs=RUNS):
     for name, t in zip(names, times):
         print(f"| {name} | {t:.2f} | {times[0] / t:.2f} | {times[1] / t:.2f} |")
     share = model.dim * backward_operations(model) / times[2] / rate
-    print(
-        f"\nA forward pass takes {1000 * forward:.0f} ms. The backward passes of xfvlib run at {share:.0%} of the machine's matrix-product rate"
-    )
-    print(
-        f"({rate / 1e9:.0f} GFLOP/s), those of the lean loop at {share * times[2] / times[1]:.0%}; operations are counted as in plain convolutions,"
-    )
-    print("of which wide ones by tiles need fewer.")
+    print(f"\nA forward pass takes {1000 * forward:.0f} ms. The backward passes of xfvlib run at {share:.0%} of the")
+    lean_share = share * times[2] / times[1]
+    print(f"machine's matrix-product rate ({rate / 1e9:.0f} GFLOP/s), those of the lean loop at {lean_share:.0%};")
+    print("operations are counted as in plain convolutions, of which wide ones by tiles need fewer.")
 
 
 REUSED = ("fggb", "occlusion", "corrrise", "xface")
@@ -148,20 +149,21 @@ def reuse_table(model, pairs, partners=(1, 3, 10, 100)):
     print("|---|---|---|" + "---|" * (len(partners) + 1))
     crops = [pairs.image(name) for name in pairs.names[:4]]
 
+    def first_stages(method, count=4):
+        return [method.first(model, crop, {}) for crop in crops[:count]]
+
+    def second_stage(method, one, other):
+        method.second(one, other, {}, threshold=model.threshold)
+
     def all_pairs(method):
-        prepared = [method.first(model, crop, {}) for crop in crops]
-        for one, other in permutations(prepared, 2):
-            method.second(one, other, {}, threshold=model.threshold)
+        for one, other in permutations(first_stages(method), 2):
+            second_stage(method, one, other)
 
     for name in REUSED:
         method = xfv.METHODS[name]
-        kept = [method.first(model, crop, {}) for crop in crops[:2]]
-        first, second = seconds(
-            lambda: method.first(model, crops[0], {}),
-            lambda: method.second(*kept, {}, threshold=model.threshold),
-            runs=3,
-        )
-        (whole,) = seconds(lambda: all_pairs(method), runs=1)
+        kept = first_stages(method, 2)
+        first, second = seconds(partial(first_stages, method, 1), partial(second_stage, method, *kept), runs=3)
+        (whole,) = seconds(partial(all_pairs, method), runs=1)
         costs = " | ".join(f"{1000 * (2 * first / k + 2 * second):.0f}" for k in partners)
         print(f"| {name} | {1000 * first:.0f} | {1000 * second:.1f} | {costs} | {1000 * whole / 6:.0f} |", flush=True)
 
@@ -192,7 +194,7 @@ if kind == "iresnet":
     model = xfv.FaceModel(frozen(IResNet((3, 4, 14, 3))))
 else:
     model = xfv.load_model()
-    model.network.fc = nn.Linear(256, channels, bias=False)  # timing and memory only: a wider embedding of random weights
+    model.network.fc = nn.Linear(256, channels, bias=False)  # memory only: a wider embedding of random weights
     model.dim = channels
 image = torch.rand(3, *model.size)
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read()).group(1))
@@ -218,7 +220,8 @@ with torch.no_grad():
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read()).group(1))
 before = peak()
 if sys.argv[1] == "deletion":
-    deletion_rows(model, pair, {"map": torch.rand(2, *model.size)}, settings_of({"metric": "deletion", "masked": "both"}), threshold=0.9)
+    settings = settings_of({"metric": "deletion", "masked": "both"})
+    deletion_rows(model, pair, {"map": torch.rand(2, *model.size)}, settings, threshold=0.9)
 else:
     xfv.explain(model, pair, sys.argv[1], **json.loads(sys.argv[2]))
 print(before, peak())
@@ -275,9 +278,8 @@ def frequency_table(model, pairs):
     single = forward / len(rings)
     print(f"\n### {len(rings)} bands, one-pixel rings, {model.name}\n")
     print(f"One image: {ours:.2f} s, {ours / forward:.2f} times the bare forward passes ({forward:.2f} s).\n")
-    print(
-        "| influence on both images | s | in forward passes | Spearman with taking out, mean over 20 images |\n|---|---|---|---|"
-    )
+    print("| influence on both images | s | in forward passes | Spearman with taking out, mean over 20 images |")
+    print("|---|---|---|---|")
     print(f"| every band taken out | {both:.2f} | {both / single:.0f} | 1 |")
     some = [pairs[i] for i in range(0, len(pairs), len(pairs) // 10)]
     exact = [frequency_influence(model, one) for one in some]
@@ -334,9 +336,8 @@ def methods_table(model, pair):
     """Every method on both images of a pair: those that change pixels against the bare forward pass of as many images,
     and one at a time."""
     print(f"\n### Explanation methods, {model.name}\n")
-    print(
-        "| method | images a pair | ms a pair | images a second | of the bare forward pass | ms a pair, one image at a time | peak MB |"
-    )
+    heads = "images a pair | ms a pair | images a second | of the bare forward pass | ms a pair, one image at a time"
+    print(f"| method | {heads} | peak MB |")
     print("|---|---|---|---|---|---|---|")
     images = torch.rand(512, 3, *model.size)
     rows = [(name, OPTIONS.get(name, {})) for name in xfv.METHODS] + [
@@ -395,16 +396,14 @@ def deletion_row(model, pair):
     )  # 18 changed versions of both images; the ends of all curves
     took, rate = 1000 * scored / orders, used / scored
     share = rate / (len(images) / bare)
-    print(
-        f"| deletion and insertion of a map | 36 | {took:.0f} | {rate:.0f} | {share:.0%} | {1000 * loop:.0f} | {peak:.0f} |"
-    )
+    figures = f"36 | {took:.0f} | {rate:.0f} | {share:.0%} | {1000 * loop:.0f} | {peak:.0f}"
+    print(f"| deletion and insertion of a map | {figures} |")
 
 
 def sweep_memory_table(model, pairs, counts=(12, 48, 192)):
     """Peak resident memory of a worker: it must not grow with the number of pairs."""
-    print(
-        "\n### Peak resident memory of a worker of a sweep by FGGB, MB (new processes for each)\n\n| pairs | MB |\n|---|---|"
-    )
+    print("\n### Peak resident memory of a worker of a sweep by FGGB, MB (new processes for each)\n")
+    print("| pairs | MB |\n|---|---|")
     everything = pairs.all_pairs()
     for count in counts:
         some = everything[np.linspace(0, len(everything) - 1, count).round().astype(int)]
@@ -423,8 +422,7 @@ def sweep_memory_table(model, pairs, counts=(12, 48, 192)):
 
 
 def peak_of_this_process():
-    with open("/proc/self/status") as status:
-        return int(re.search(r"VmHWM:\s+(\d+)", status.read()).group(1)) / 1000
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1000
 
 
 def reuse_in_sweep_table(model, pairs, partners=(1, 3, 10, 30, 100)):
@@ -448,11 +446,17 @@ def reuse_in_sweep_table(model, pairs, partners=(1, 3, 10, 30, 100)):
             print(f"| {count} | {number} | {gradients:.0f} | {took:.0f} |")
 
 
+def cuda_table():
+    """FGGB on the largest of the papers' networks, where there is a GPU: all 512 channels, the map back on the CPU."""
+    model, crops = FaceModel(frozen(IResNet((3, 13, 30, 3)))).to("cuda"), torch.rand(2, 3, 112, 112)
+    (took,) = seconds(lambda: xfv.METHODS["fggb"](model, *crops, threshold=0.2, channels_at_once=64))
+    print(f"\nOne FGGB map of IResNet-100, N = 512, random weights, on {torch.cuda.get_device_name()}: {took:.2f} s.")
+
+
 def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
-    print(
-        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}; medians of 3 to {RUNS} runs"
-    )
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"{processor()}, {torch.get_num_threads()} threads, {versions}; medians of 3 to {RUNS} runs")
     model, pairs = xfv.load_model(), xfv.load_pairs("orl")
     gradients_table(model, model.network, pairs[0].a, model.dim)
     torch.manual_seed(0)
@@ -468,6 +472,8 @@ def main():
     sweep_table(model, pairs)
     sweep_memory_table(model, pairs)
     reuse_in_sweep_table(model, pairs)
+    if torch.cuda.is_available():
+        cuda_table()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,24 @@
 """An image while its pixels go or come in the order of a map, and the orders that have not seen the picture."""
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
-from xfvlib.perturb import check_known, filled
+from xfvlib.evaluation import right_decisions
+from xfvlib.models import FaceModel
+from xfvlib.pairs import Pair
+from xfvlib.perturb import check_count, check_known, embed_versions, filled
+
+KINDS = ("deletion", "insertion")
 
 
-def progressively(image, ranking, kind, *, steps=10, fill="black", seed=0):
+def progressively(
+    image: Tensor, ranking: Tensor, kind: str, *, steps: int = 10, fill: str = "black", seed: int = 0
+) -> Tensor:
     """An image while its pixels go, or come, in the order of a map: ``(steps + 1, 3, H, W)``.
 
     Args:
@@ -17,35 +27,72 @@ def progressively(image, ranking, kind, *, steps=10, fill="black", seed=0):
         kind: "deletion", from the image to the fill, or "insertion", from the fill to the image.
         steps: 0, 1, …, steps of equal numbers of pixels; the first and the last are exact.
         fill, seed: as for :func:`xfvlib.perturb.filled`.
+
+    Raises:
+        TypeError: the ranking is no tensor.
+        ValueError: an unknown kind or fill, steps below 1, a ranking of another size than the image, or with NaN.
+
+    Example:
+        >>> progressively(torch.ones(3, 1, 2), torch.tensor([[1, 2]]), "deletion", steps=2)[:, 0, 0]
+        tensor([[1., 1.],
+                [1., 0.],
+                [0., 0.]])
     """
-    check_known("kind", kind, ("deletion", "insertion"))
-    check_ranking(ranking, image)
-    chosen = first_pixels(ranking, steps)
-    other = filled(image, fill, seed)
+    check_known("kind", kind, KINDS)
+    chosen, other = first_pixels(as_ranking(ranking, image), steps), filled(image, fill, seed)
     return torch.where(chosen, other, image) if kind == "deletion" else torch.where(chosen, image, other)
 
 
-def check_ranking(ranking, image):
-    """Raise a ValueError unless every pixel of ``image`` ``(3, H, W)`` has its number in ``ranking`` ``(H, W)``."""
-    if ranking.shape != image.shape[-2:]:
-        raise ValueError(f"a map of {tuple(ranking.shape)} does not fit an image of {tuple(image.shape[-2:])}")
-    if ranking.isnan().any():
-        raise ValueError(f"{int(ranking.isnan().sum())} of the map's {ranking.numel()} pixels are NaN and have no place in an order")
+def as_ranking(ranking: Tensor, image: Tensor | None = None) -> Tensor:
+    """``ranking`` as float64 ``(H, W)`` on the CPU, once every pixel, of ``image`` if given, is seen to have a place.
+
+    Raises:
+        TypeError: neither tensor nor array.
+        ValueError: another shape, complex numbers, or NaN.
+    """
+    if not isinstance(ranking, (Tensor, np.ndarray)):
+        raise TypeError(f"a map is a {type(ranking).__name__}; a tensor (H, W) is needed")
+    found = torch.as_tensor(ranking).detach().cpu()
+    size = "(H, W)" if image is None else tuple(image.shape[-2:])
+    if found.dim() != 2 or found.is_complex() or (image is not None and found.shape != image.shape[-2:]):
+        raise ValueError(f"a map {tuple(found.shape)} of {found.dtype} does not fit: real numbers {size} are needed")
+    if found.isnan().any():
+        raise ValueError(f"{int(found.isnan().sum())} of the map's {found.numel()} pixels are NaN and have no place in an order")
+    return found.double()
 
 
-def first_pixels(ranking, steps):
-    """Where the first 0, 1/steps, …, 1 of the pixels of a ranking ``(H, W)`` lie: bool ``(steps + 1, 1, H, W)``."""
-    falling = -ranking.detach().flatten().double().numpy()
+def first_pixels(ranking: Tensor, steps: int) -> Tensor:
+    """Where the first 0, 1/steps, …, 1 of the pixels of a ranking ``(H, W)`` lie: bool ``(steps + 1, 1, H, W)``.
+
+    Raises what :func:`as_ranking` raises, and a ValueError for steps below 1.
+    """
+    check_count("steps", steps)
+    falling = -as_ranking(ranking).flatten().numpy()
     order = np.argsort(falling)  # equal pixels follow below, by their place: a quarter of the time of a stable sort
     number = np.concatenate([[0], np.cumsum(falling[order][1:] != falling[order][:-1])])
     order = np.sort(number * len(order) + order) % len(order)
     place = torch.empty(len(order))
     place[torch.from_numpy(order)] = torch.arange(len(order), dtype=place.dtype)
-    counts = torch.linspace(0, len(order), steps + 1).round()
+    counts = torch.linspace(0, len(order), int(steps) + 1).round()
     return (place[None] < counts[:, None]).view(-1, 1, *ranking.shape)
 
 
-def deletion_scores(model, pair, map_a, map_b=None, *, kind="deletion", steps=10, fill="black", seed=0):
+def embed_each(model: FaceModel, images: Tensor | Sequence[Tensor]) -> Tensor:
+    """Unit-length embeddings ``(n, N)`` of n images ``(3, H, W)``, on the CPU, without gradients."""
+    return embed_versions(model, lambda some: torch.stack(tuple(images[some])), len(images))
+
+
+def deletion_scores(
+    model: FaceModel,
+    pair: Pair,
+    map_a: Tensor,
+    map_b: Tensor | None = None,
+    *,
+    kind: str = "deletion",
+    steps: int = 10,
+    fill: str = "black",
+    seed: int = 0,
+) -> np.ndarray:
     """Cosine similarity while the pixels of a pair go, or come, in the order of its maps.
 
     Args:
@@ -58,77 +105,11 @@ def deletion_scores(model, pair, map_a, map_b=None, *, kind="deletion", steps=10
 
     Returns:
         float ``(steps + 1,)`` in [−1, 1].
+
+    Raises what :func:`progressively` raises.
     """
-    changed = [
-        image[None] if ranking is None else progressively(image, ranking, kind, steps=steps, fill=fill, seed=noise_seed(name, seed))
+    a, b = (
+        embed_each(model, progressively(image, ranking, kind, steps=steps, fill=fill, seed=noise_seed(name, seed)))
         for image, ranking, name in ((pair.a, map_a, pair.name_a), (pair.b, map_b, pair.name_b))
-    ]
-    with torch.no_grad():
-        a, b = map(model.embed, changed)
-    return (a * b).sum(dim=1).cpu().numpy()
-
-
-def deletion_area(scores, labels, threshold):
-    """Accuracy while pixels go or come, and the area under it.
-
-    Args:
-        scores: ``(P, steps + 1)`` from :func:`deletion_scores`, one row a pair.
-        labels: bool ``(P,)``, True for genuine pairs.
-        threshold: of the untouched data.
-
-    Returns:
-        ``(accuracy, area)``: ``(steps + 1,)`` in [0, 1], and its mean height in percent (trapezoid), which does not grow
-        with the number of steps. Deletion: lower is better; insertion: higher.
-    """
-    right = (np.asarray(scores) >= threshold) == np.asarray(labels, bool)[:, None]
-    accuracy_at = right.mean(axis=0)
-    return accuracy_at, float(100 * np.trapezoid(accuracy_at, dx=1 / (len(accuracy_at) - 1)))
-
-
-def both_ways(model, image, other, ranking, *, steps, ends):
-    """Embeddings along the deletion and the insertion curve of one image.
-
-    Args:
-        other: its fill, ``(3, H, W)``.
-        ends: unit-length embeddings ``(N,)`` of the image and of its fill, where every curve begins or ends.
-
-    Returns:
-        ``{"deletion": (steps + 1, N), "insertion": (steps + 1, N)}``, both from 0 to 100 %.
-    """
-    check_ranking(ranking, image)
-    chosen = first_pixels(ranking, steps)[1:-1]
-    middles = torch.lerp(image, other, torch.cat([chosen, ~chosen]).float())  # exact, and faster than torch.where
-    with torch.no_grad():
-        inner = model.embed(middles) if steps > 1 else ends[0][:0].view(0, len(ends[0]))
-    whole, gone = (end[None] for end in ends)
-    deleted, inserted = inner[: steps - 1], inner[steps - 1 :]
-    return {"deletion": torch.cat([whole, deleted, gone]), "insertion": torch.cat([gone, inserted, whole])}
-
-
-def backwards(curves):
-    """The curves of the reversed order: what is deleted last is inserted first."""
-    return {"deletion": curves["insertion"].flip(0), "insertion": curves["deletion"].flip(0)}
-
-
-def noise_seed(name, seed):
-    """Seed of the noise in the place of an image's pixels: two images of a pair must not share it."""
-    return zlib.crc32(f"{seed} noise {name}".encode())
-
-
-def random_order(image, name, seed=0):
-    """Control: a ranking ``(H, W)`` drawn with the seed and the image's name, the same on every machine and in every run."""
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-    return torch.rand(image.shape[-2:], generator=generator)
-
-
-def blob(image, name=None, seed=0):
-    """Control: a Gaussian in the middle of the image, ``(H, W)``, sigma a quarter of each side; it has not seen the picture."""
-    y, x = (torch.linspace(-2, 2, side) for side in image.shape[-2:])
-    return torch.exp(-(y[:, None] ** 2 + x[None] ** 2) / 2)
-
-
-CONTROLS = {"random": random_order, "blob": blob}
-
-FIXED_ORDERS = ("random", "blob", "blob reversed")  # what can be had without looking at the picture
-
-REVERSED = " reversed"
+    )
+    return (a * b).sum(dim=1).numpy()
