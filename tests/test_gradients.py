@@ -1,4 +1,4 @@
-import itertools
+import copy
 
 import pytest
 import torch
@@ -8,7 +8,10 @@ import xfvlib as xfv
 from xfvlib.gradients import cosine_to, each_channel_gradient, input_gradient
 
 OPTIONS = [
-    dict(gradient=g, embedding=e, normalise=n) for g, e, n in itertools.product(["absolute", "signed"], ["unit", "raw"], [True, False])
+    {"gradient": gradient, "embedding": embedding, "normalise": normalise}
+    for gradient in ("absolute", "signed")
+    for embedding in ("unit", "raw")
+    for normalise in (True, False)
 ]
 
 
@@ -68,15 +71,20 @@ def test_channels_add_up_to_the_gradient_of_the_cosine(tiny, crops):
 
 
 def test_gradient_predicts_a_small_change(tiny, crops):
-    image, score = crops[0].double(), cosine_to(tiny.double(), crops[1].double())
+    network, image = copy.deepcopy(tiny.network).double(), crops[0].double()  # a model's embeddings are float32
+    target = F.normalize(network((crops[1:].double() - 0.5) / 0.5))[0]
+
+    def score(images):
+        return F.normalize(network((images - 0.5) / 0.5)) @ target
+
     gradient = input_gradient(score, image)
+    assert torch.allclose(gradient.float(), input_gradient(cosine_to(tiny, crops[1]), crops[0]), atol=1e-6)
     step = 1e-6
     for place in [(0, 3, 4), (2, 10, 11)]:
         moved = image.clone()
         moved[place] += step
         change = (score(moved[None]) - score(image[None])).item() / step
         assert change == pytest.approx(gradient[place].item(), rel=1e-3, abs=1e-8)
-    tiny.float()
 
 
 def test_the_image_is_left_alone(tiny, crops):

@@ -23,9 +23,14 @@ from xfvlib.models.mobilefacenet import MobileFaceNet
 
 # the methods that take long by default, at settings for images of 20 × 20
 QUICK = {
-    "fame": {"steps": 20}, "corrrise": {"masks": 60}, "minplus": {"quick": True}, "lime": {"samples": 60, "superpixels": 16},
-    "integrated_gradients": {"steps": 20}, "smoothgrad": {"samples": 20}, "xface": {"sizes": (17, 34), "stride": 11, "blur": 12},
-}  # fmt: skip
+    "fame": {"steps": 20},
+    "corrrise": {"masks": 60},
+    "minplus": {"quick": True},
+    "lime": {"samples": 60, "superpixels": 16},
+    "integrated_gradients": {"steps": 20},
+    "smoothgrad": {"samples": 20},
+    "xface": {"sizes": (17, 34), "stride": 11, "blur": 12},
+}
 
 fggb = METHODS["fggb"]
 TWO_STAGES = [name for name, method in METHODS.items() if method.prepare]
@@ -88,7 +93,9 @@ def test_one_preparation_of_fggb_serves_every_threshold(tiny, crops, options):
 
 def test_halves_clipped_before_the_blur_add_up_to_the_signed_map(tiny, crops):
     whole = fggb(tiny, *crops, threshold=0.3)
-    similarity, dissimilarity = (fggb(tiny, *crops, threshold=0.3, part=part) for part in ("similarity", "dissimilarity"))
+    similarity, dissimilarity = (
+        fggb(tiny, *crops, threshold=0.3, part=part) for part in ("similarity", "dissimilarity")
+    )
     assert torch.allclose(similarity + dissimilarity, whole, atol=1e-6)
     assert (similarity >= 0).all() and (dissimilarity <= 0).all()
     assert float((similarity * dissimilarity).abs().max()) > 0  # unlike the halves that are clipped after the blur
@@ -118,7 +125,13 @@ def test_threads_may_share_a_model(tiny, crops, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_options_may_be_numpy_numbers(tiny, crops, method):
-    given = {"batch": np.int64(7), "seed": np.int64(3), "blur": np.float32(2), "samples": np.int64(70), "masks": np.int32(40)}
+    given = {
+        "batch": np.int64(7),
+        "seed": np.int64(3),
+        "blur": np.float32(2),
+        "samples": np.int64(70),
+        "masks": np.int32(40),
+    }
     options = {name: value for name, value in given.items() if name in METHODS[method].options}
     plain = {name: value.item() for name, value in options.items()}
     assert torch.allclose(quick(method, tiny, *crops, **options), quick(method, tiny, *crops, **plain))
@@ -131,12 +144,16 @@ def test_a_method_is_added_in_one_entry(tiny, crops, monkeypatch):
         return scale * (image - reference).mean(dim=0)
 
     def prepare(model, image):
-        return embedding_of(model, image) | {"grey": image.mean(dim=0)}
+        return {"grey": image.mean(dim=0)}
 
     def finish(prepared, partner, *, threshold):
         return prepared["grey"] * (prepared["embedding"] @ partner["embedding"] - threshold)
 
-    for name, entry in (("plain", brightness), ("pair", Method(pair=brightness)), ("stages", Method(prepare=prepare, finish=finish))):
+    for name, entry in (
+        ("plain", brightness),
+        ("pair", Method(pair=brightness)),
+        ("stages", Method(prepare=prepare, finish=finish)),
+    ):
         monkeypatch.setitem(METHODS, name, entry)
     plain, pair, stages = (xfv.explain(tiny, xfv.Pair(*crops), name) for name in ("plain", "pair", "stages"))
     assert torch.equal(plain.map_a, pair.map_a) and torch.equal(plain.map_a, -plain.map_b)
@@ -168,7 +185,10 @@ def test_a_higher_threshold_only_takes_away(tiny, crops):
 
 def test_halves_make_the_map(tiny, crops):
     e = xfv.explain(tiny, xfv.Pair(*crops))
-    for signed, plus, minus in ((e.map_a, e.similarity_a, e.dissimilarity_a), (e.map_b, e.similarity_b, e.dissimilarity_b)):
+    for signed, plus, minus in (
+        (e.map_a, e.similarity_a, e.dissimilarity_a),
+        (e.map_b, e.similarity_b, e.dissimilarity_b),
+    ):
         assert (plus >= 0).all() and (minus >= 0).all() and torch.equal(plus - minus, signed)
 
 
@@ -241,7 +261,9 @@ def kernel_blur(picture, width):
     line = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * width**2))
     kernel = np.outer(line, line) / line.sum() ** 2
     padded = np.pad(picture, radius, mode="reflect")
-    return np.array([[(padded[y : y + len(line), x : x + len(line)] * kernel).sum() for x in range(20)] for y in range(20)])
+    return np.array(
+        [[(padded[y : y + len(line), x : x + len(line)] * kernel).sum() for x in range(20)] for y in range(20)]
+    )
 
 
 @pytest.mark.parametrize("scoring", [1, 2, 3])
@@ -377,7 +399,11 @@ def test_occlusion_equals_its_definition(tiny, crops):
 
 
 def test_integrated_gradients_are_complete(tiny, model, pairs, crops):
-    for network, a, b, baseline in ((tiny, *crops, "black"), (tiny, *crops, "blur"), (model, pairs[0].a, pairs[0].b, "black")):
+    for network, a, b, baseline in (
+        (tiny, *crops, "black"),
+        (tiny, *crops, "blur"),
+        (model, pairs[0].a, pairs[0].b, "black"),
+    ):
         start = torch.zeros_like(a) if baseline == "black" else torch.from_numpy(gaussian_filter(a.numpy(), (0, 2, 2)))
         difference = cosine(network, a, b) - cosine(network, start, b)
         parts = METHODS["integrated_gradients"](network, a, b, steps=200 if network is tiny else 40, baseline=baseline)
@@ -386,13 +412,17 @@ def test_integrated_gradients_are_complete(tiny, model, pairs, crops):
 
 def test_smoothgrad_without_noise_is_the_gradient(tiny, crops):
     state = torch.get_rng_state()
-    assert torch.allclose(METHODS["smoothgrad"](tiny, *crops, noise=0, samples=3), METHODS["gradient"](tiny, *crops), atol=1e-7)
+    assert torch.allclose(
+        METHODS["smoothgrad"](tiny, *crops, noise=0, samples=3), METHODS["gradient"](tiny, *crops), atol=1e-7
+    )
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_smoothgrad_equals_its_definition(tiny, crops):
     sigma = 0.2 * float(crops[0].max() - crops[0].min())
-    torch.manual_seed(3)  # captum draws all copies at once; their rows are as long as the image, 1,200 values being whole sixteens
+    torch.manual_seed(
+        3
+    )  # captum draws all copies at once; their rows are as long as the image, 1,200 values being whole sixteens
     noise = torch.normal(0.0, torch.full((7, 1200), sigma))
     copies = [crops[0] + one.view(3, 20, 20) for one in noise]
     expected = torch.stack([METHODS["gradient"](tiny, copy, crops[1]) for copy in copies]).mean(dim=0)
@@ -421,14 +451,18 @@ def test_grad_cam_keeps_both_signs():
     assert (saliency[:, :3] > 0).all() and (saliency[:, 5:] < 0).all()
 
 
-@pytest.mark.parametrize("network", [MobileFaceNet, lambda: frozen(IResNet((1, 1, 1, 1)))], ids=["mobilefacenet", "frozen iresnet"])
+@pytest.mark.parametrize(
+    "network", [MobileFaceNet, lambda: frozen(IResNet((1, 1, 1, 1)))], ids=["mobilefacenet", "frozen iresnet"]
+)
 def test_grad_cam_finds_the_last_feature_map(network):
     torch.manual_seed(0)
     model = xfv.FaceModel(network(), threshold=0.3)
     a, b = torch.rand(2, 3, 112, 112)
     shapes = {}
     layer = spatial_layers(model)[-1]
-    model.network.get_submodule(layer).register_forward_hook(lambda module, inputs, output: shapes.update({layer: output.shape[2:]}))
+    model.network.get_submodule(layer).register_forward_hook(
+        lambda module, inputs, output: shapes.update({layer: output.shape[2:]})
+    )
     saliency = METHODS["grad_cam"](model, a, b)
     assert shapes[layer] == (7, 7) and saliency.shape == (112, 112) and saliency.abs().max() > 0
 
@@ -511,7 +545,9 @@ def test_two_runs_with_one_seed_are_equal_and_leave_the_global_generators_alone(
 @pytest.mark.parametrize("method", [name for name in METHODS if "batch" in METHODS[name].options])
 def test_the_result_does_not_depend_on_the_batch(crops, method):
     torch.manual_seed(0)
-    model = xfv.FaceModel(nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.PReLU(), nn.Flatten(), nn.Linear(4 * 81, 7)), size=(20, 19))
+    model = xfv.FaceModel(
+        nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.PReLU(), nn.Flatten(), nn.Linear(4 * 81, 7)), size=(20, 19)
+    )
     a, b = (crop[:, :, :19] for crop in crops)  # 1,140 values, no multiple of sixteen
     one, few, all_at_once = (quick(method, model, a, b, batch=batch) for batch in (1, 7, 1000))
     assert torch.allclose(one, few, atol=1e-5) and torch.allclose(one, all_at_once, atol=1e-5)
@@ -533,7 +569,9 @@ class Box(nn.Module):
 def test_methods_without_gradients_explain_black_boxes_a_batch_at_a_time(tiny, crops, method):
     model = xfv.FaceModel(Box(tiny.network), size=20, name="box", threshold=0.3, differentiable=False)
     if METHODS[method].gradients:
-        with pytest.raises(TypeError, match="box has no gradients; methods that need none: corrrise, lime, minplus, occlusion, xface"):
+        with pytest.raises(
+            TypeError, match="box has no gradients; methods that need none: corrrise, lime, minplus, occlusion, xface"
+        ):
             xfv.explain(model, xfv.Pair(*crops), method)
     else:
         assert torch.allclose(quick(method, model, *crops, batch=5), quick(method, tiny, *crops), atol=1e-5)
@@ -592,6 +630,7 @@ def test_methods_warn_of_nothing(tiny, crops, method):
         ("fggb", {"part": "positive"}, "'dissimilarity'"),
         ("fggb", {"channels_at_once": 0}, "channels_at_once is 0"),
         ("lime", {"superpixels": 1000}, "fewer superpixels"),
+        ("lime", {"compactness": -1}, "compactness is -1"),
         ("corrrise", {"patch": float("inf")}, "above 0"),
         ("xface", {"sizes": (np.str_("7"),)}, "above 0"),
     ],

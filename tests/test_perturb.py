@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -35,11 +37,11 @@ def test_occlusion_leaves_the_rest_as_it_is(crops, fill):
             return super().forward(x)
 
     model = xfv.FaceModel(Pixels(), size=20, mean=0, std=1)
-    found = occluded(model, crops[0], torch.tensor([[3, 4], [0, 0]]), 6, fill=fill)
+    found = occluded(partial(embed_versions, model), crops[0], torch.tensor([[3, 4], [0, 0]]), 6, fill)
     changed, inside = seen[-1][0], torch.zeros(3, 20, 20, dtype=torch.bool)
     inside[:, 3:9, 4:10] = True
     assert torch.equal(changed[~inside], crops[0][~inside]) and (changed[inside] != crops[0][inside]).all()
-    assert found["occluded"].shape == (2, 1200) and torch.allclose(found["embedding"], model.embed(crops[:1])[0])
+    assert found["occluded"].shape == (2, 1200)
     assert torch.equal(spread(torch.tensor([1.0, 0]), found)[None] > 0, inside[:1])
 
 

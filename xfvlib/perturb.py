@@ -78,40 +78,27 @@ def squares(corners: Tensor, side: int, size: tuple[int, int]) -> list[Tensor]:
 
 
 def occluded(
-    model: FaceModel,
-    image: Tensor,
-    corners: Tensor,
-    side: int,
-    *,
-    fill: str = "black",
-    seed: int = 0,
-    batch: int = 32,
-    progress: bool = False,
+    embed: Callable, image: Tensor, corners: Tensor, side: int, fill: str = "black", seed: int = 0
 ) -> dict[str, Tensor]:
     """What follows from an image alone when squares of it are filled.
 
     Args:
-        model: a FaceModel.
+        embed: :func:`embed_versions` of a model.
         image: ``(3, H, W)``.
         corners, side: of M squares, as for :func:`squares`.
         fill, seed: as for :func:`filled`.
-        batch, progress: as for :func:`embed_versions`.
 
     Returns:
-        On the CPU: ``"embedding"`` ``(N,)`` of the image, ``"occluded"`` ``(M, N)`` of its versions, and the squares'
-        ``"rows"`` ``(M, H)`` and ``"columns"`` ``(M, W)``.
+        On the CPU: embeddings ``"occluded"`` ``(M, N)`` of its versions, and the squares' ``"rows"`` ``(M, H)`` and
+        ``"columns"`` ``(M, W)``.
     """
-    rows, columns = squares(corners, side, image.shape[-2:])
-    across, down = rows.to(model.device), columns.to(model.device)
-    whole, other = image.to(model.device), filled(image, fill, seed).to(model.device)
+    (rows, columns), other = squares(corners, side, image.shape[-2:]), filled(image, fill, seed)
 
     def filled_in(some):
         # exact where the weight is 0 or 1, and five times as fast as torch.where, which broadcasts slowly
-        return torch.lerp(whole, other, across[some, None, :, None] * down[some, None, None, :])
+        return torch.lerp(image, other, rows[some, None, :, None] * columns[some, None, None, :])
 
-    embedding = embed_versions(model, lambda some: image[None], 1)[0]
-    embeddings = embed_versions(model, filled_in, len(rows), batch=batch, progress=progress)
-    return {"embedding": embedding, "occluded": embeddings, "rows": rows, "columns": columns}
+    return {"occluded": embed(filled_in, len(rows)), "rows": rows, "columns": columns}
 
 
 def spread(values: Tensor, placed: dict[str, Tensor], some: Tensor | slice = slice(None)) -> Tensor:

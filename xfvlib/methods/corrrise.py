@@ -5,13 +5,12 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from xfvlib.methods.method import Prepared
-from xfvlib.models import FaceModel
-from xfvlib.perturb import check_count, check_known, check_side, embed_versions, scaled, squares
+from xfvlib.methods.method import Embed, Prepared
+from xfvlib.perturb import check_count, check_known, check_side, scaled, squares
 
 
 def prepare(
-    model: FaceModel,
+    embed: Embed,
     image: Tensor,
     *,
     masks: int = 500,
@@ -19,49 +18,43 @@ def prepare(
     patch: float = 30,
     fill: str = "noise",
     seed: int = 0,
-    batch: int = 32,
-    progress: bool = False,
 ) -> Prepared:
     """First stage: embeddings of the image under random masks, ``"masked"`` ``(M, N)``, where it is ``"hidden"``, and
     how often each pixel is ``"seen"``.
 
     Args:
-        model: a FaceModel; no gradients are needed.
+        embed: from versions of the image to their embeddings; no gradients are needed.
         image: ``(3, H, W)``, RGB in [0, 1].
         masks: how many masked images, ≥ 2; sources differ between 500 and 5,000.
         patches: hidden squares in a mask, 10 or 3 by source; they may overlap and lie wholly in the image.
         patch: their side in pixels of a 112-pixel image, scaled with the image.
         fill: "noise", uniform over the 256 values of a pixel and new for every mask, or "black".
         seed: of the masks and the noise.
-        batch: images in a forward pass.
-        progress: show a progress bar.
 
     Raises:
-        ValueError: an unknown fill, a patch larger than the image, masks < 2, patches or batch < 1.
+        ValueError: an unknown fill, a patch larger than the image, masks < 2, patches < 1.
     """
     check_known("fill", fill, ("noise", "black"))
     check_count("masks", masks, 2)
     check_count("patches", patches)
     side, size = scaled(patch, image), image.shape[-2:]
     check_side("patch", side, image)
-    embedding = embed_versions(model, lambda some: image[None], 1)[0]
-    image, random = image.to(model.device), np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     corners = torch.from_numpy(random.integers(0, [n - side + 1 for n in size], (masks, patches, 2)))
     words = -(-image.numel() // 8)  # of 64 bits, whole for each image, so that the batch does not change what is drawn
     rows, columns = squares(corners, side, size)
-    hidden = torch.cat([a.transpose(1, 2) @ b > 0 for a, b in zip(rows.split(batch), columns.split(batch))])
+    hidden = torch.cat([a.transpose(1, 2) @ b > 0 for a, b in zip(rows.split(64), columns.split(64))])
 
     def masked(some):
-        holes = hidden[some, None].to(image.device).float()
+        holes = hidden[some, None].float()
         if fill == "black":
             return image * (1 - holes)
         # 8-bit noise, as pixels are: to draw floats would take up to a tenth of a small network's forward pass
         drawn = random.bit_generator.random_raw((len(holes), words)).view(np.uint8)[:, : image.numel()]
-        noise = torch.from_numpy(drawn).to(image.device).view(len(holes), *image.shape).float().div_(255)
+        noise = torch.from_numpy(drawn).view(len(holes), *image.shape).float().div_(255)
         return torch.lerp(image, noise, holes)
 
-    embeddings = embed_versions(model, masked, masks, batch=batch, progress=progress)
-    return {"embedding": embedding, "masked": embeddings, "hidden": hidden, "seen": (~hidden).sum(dim=0)}
+    return {"masked": embed(masked, masks), "hidden": hidden, "seen": (~hidden).sum(dim=0)}
 
 
 def finish(prepared: Prepared, partner: Prepared, *, correlation: str = "pearson") -> Tensor:

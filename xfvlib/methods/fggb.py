@@ -4,7 +4,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from xfvlib.gradients import CHANNELS_AT_ONCE, channel_gradients
+from xfvlib.gradients import CHANNELS_AT_ONCE, each_channel_gradient
 from xfvlib.methods.method import Prepared
 from xfvlib.models import FaceModel
 from xfvlib.perturb import check_known, check_least
@@ -43,11 +43,9 @@ def prepare(
     Arguments and errors as for :func:`xfvlib.gradients.each_channel_gradient`: ``gradient``, ``embedding`` and
     ``normalise`` are choices that the published formulas leave open or that can be switched off.
     """
-    return vars(
-        channel_gradients(
-            model, image, gradient=gradient, embedding=embedding, normalise=normalise, channels_at_once=channels_at_once
-        )
-    )
+    options = {"gradient": gradient, "embedding": embedding, "normalise": normalise}
+    maps = each_channel_gradient(model, image, channels_at_once=channels_at_once, **options)
+    return {"maps": torch.cat([some.cpu() for _, some in maps])}
 
 
 def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: float = 5.0, part: str = "both") -> Tensor:

@@ -4,15 +4,14 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from xfvlib.methods.method import Prepared
-from xfvlib.models import FaceModel
-from xfvlib.perturb import FILLS, check_count, check_known, embed_versions, filled
+from xfvlib.methods.method import Embed, Prepared
+from xfvlib.perturb import FILLS, check_count, check_known, check_least, filled
 
 KERNEL = 0.25  # width of the weights, exp(−d² / (2 · width²))
 
 
 def prepare(
-    model: FaceModel,
+    embed: Embed,
     image: Tensor,
     *,
     samples: int = 500,
@@ -20,25 +19,21 @@ def prepare(
     compactness: float = 0.3,
     fill: str = "black",
     seed: int = 0,
-    batch: int = 32,
-    progress: bool = False,
 ) -> Prepared:
     """First stage: embeddings ``"masked"`` ``(samples, N)`` of the image without some of its superpixels, which are
     ``"kept"`` ``(samples, count)``; ``"labels"`` ``(H, W)``: the number of each pixel's superpixel.
 
     Args:
-        model: a FaceModel; no gradients are needed.
+        embed: from versions of the image to their embeddings; no gradients are needed.
         image: ``(3, H, W)``, RGB in [0, 1].
         samples: images in which each superpixel is kept with probability ½; more than there are superpixels.
         superpixels: about how many.
         compactness: weight of place against colour in making them; see :func:`segments`.
         fill: what is seen in place of a superpixel, one of :data:`xfvlib.perturb.FILLS`.
         seed: of the samples, and of noise as the fill.
-        batch: images in a forward pass.
-        progress: show a progress bar.
 
     Raises:
-        ValueError: an unknown fill, not more samples than superpixels, superpixels or batch < 1, compactness < 0.
+        ValueError: an unknown fill, not more samples than superpixels, superpixels < 1, compactness < 0.
     """
     check_known("fill", fill, FILLS)
     check_count("superpixels", superpixels)
@@ -46,14 +41,9 @@ def prepare(
     count = int(labels.max()) + 1
     check_count("samples", samples, count + 1)
     kept = torch.randint(2, (samples, count), generator=torch.Generator().manual_seed(int(seed))).float()
-    places, other, whole = labels.to(model.device), filled(image, fill, seed).to(model.device), image.to(model.device)
-
-    def masked(some):
-        return torch.lerp(other, whole, kept[some].to(model.device)[:, None, places])
-
-    embedding = embed_versions(model, lambda some: image[None], 1)[0]
-    embeddings = embed_versions(model, masked, samples, batch=batch, progress=progress)
-    return {"embedding": embedding, "masked": embeddings, "kept": kept, "labels": labels}
+    other = filled(image, fill, seed)
+    embeddings = embed(lambda some: torch.lerp(other, image, kept[some][:, None, labels]), samples)
+    return {"masked": embeddings, "kept": kept, "labels": labels}
 
 
 def finish(prepared: Prepared, partner: Prepared) -> Tensor:
@@ -98,11 +88,9 @@ def segments(image: Tensor, count: int, compactness: float = 0.3) -> Tensor:
         tensor([0, 1, 2, 3])
     """
     side, size = max(1, round(count**0.5)), torch.tensor(image.shape[-2:])
-    if side > size.min() or not 0 <= compactness < float("inf"):
-        raise ValueError(
-            f"{count} superpixels of compactness {compactness} for {size.prod()} pixels; fewer superpixels than pixels and "
-            "a compactness of at least 0 are needed"
-        )
+    check_least("compactness", compactness, 0)
+    if side > size.min():
+        raise ValueError(f"{count} superpixels are asked of {size.prod()} pixels; fewer superpixels are needed")
     place = torch.cartesian_prod(*(torch.arange(n) for n in size))
     features = torch.cat([image.flatten(1).T, compactness * side * place / size], dim=1).double()
     middles = (torch.cartesian_prod(*[torch.arange(side) + 0.5] * 2).view(-1, 2) / side * size).long()

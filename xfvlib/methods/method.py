@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 
 import numpy as np
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from xfvlib.evaluation import decision_threshold
 from xfvlib.models import FaceModel
+from xfvlib.perturb import embed_versions
 
 Prepared = dict[str, Tensor]
-_SUPPLIED = {"model", "image", "reference", "prepared", "partner", "threshold"}
+Embed = Callable[[Callable[[slice], Tensor], int], Tensor]
+_SUPPLIED = {"model", "image", "reference", "prepared", "partner", "threshold", "embed"}
 
 
 def embedding_of(model: FaceModel, image: Tensor) -> Prepared:
@@ -26,16 +29,17 @@ class Method:
     """One explanation method, callable as ``method(model, image, reference, threshold=…, **options)`` → signed map
     ``(H, W)``.
 
-    Either ``pair`` is given, or ``prepare`` and ``finish``. A stage gets what it has a parameter for; the parameters of
-    other names are the method's options.
+    Either ``pair`` is given, or ``prepare`` and ``finish``. A stage gets what it has a parameter for, by name;
+    parameters of other names are the method's options. Offered are ``model``; ``image`` and ``reference`` ``(3, H,
+    W)``; the ``threshold``; and ``embed``, :func:`xfvlib.perturb.embed_versions` of the model, for methods that change
+    pixels: they get the options ``batch``, images in a forward pass, and ``progress``, to show a bar.
 
     Attributes:
-        pair: ``pair(model, image, reference, **options)`` → map ``(H, W)`` on the CPU; also offered: ``threshold``.
-        prepare: ``prepare(model, image, **options)`` → what follows from one image ``(3, H, W)`` alone: a dict of
-            tensors on the CPU, among them ``"embedding"``, unit-length ``(N,)``.
+        pair: ``pair(model, image, reference, **options)`` → map ``(H, W)`` on the CPU.
+        prepare: ``prepare(model, image, **options)`` → what follows from one image alone: a dict of tensors on the CPU.
+            The image's ``"embedding"``, unit-length ``(N,)``, is added to it.
         finish: ``finish(prepared, partner, **options)`` → map ``(H, W)``. ``partner`` holds the partner's
             ``"embedding"``.
-            Also offered: ``threshold``, and ``model`` and ``image`` to a method that has to run the network again.
         gradients: whether the model must be differentiable.
         of_partner: from the options, whether ``finish`` needs all of the partner's preparation.
 
@@ -54,16 +58,16 @@ class Method:
     @property
     def options(self) -> list[str]:
         """Names of the method's options."""
-        stages = [stage for stage in (self.pair, self.prepare, self.finish) if stage]
-        return sorted({name for stage in stages for name in signature(stage).parameters} - _SUPPLIED)
+        return sorted(set().union(*map(_names, filter(None, (self.pair, self.prepare, self.finish)))) - _SUPPLIED)
 
     def of_prepare(self, options: dict) -> dict:
         """Those of the options that the first stage takes: calls that agree in them can share a preparation."""
-        return {name: options[name] for name in sorted(options) if name in signature(self.prepare).parameters}
+        return {name: options[name] for name in sorted(options) if self.prepare and name in _names(self.prepare)}
 
     def first(self, model: FaceModel, image: Tensor, options: dict) -> Prepared:
         """The first stage, or just the embedding where the method has none."""
-        return _run(self.prepare or embedding_of, options | {"model": model, "image": image})
+        found = embedding_of(model, image)
+        return found | _run(self.prepare, options | {"model": model, "image": image}) if self.prepare else found
 
     def second(self, prepared: Prepared, partner: Prepared, options: dict, **supplied) -> Tensor:
         """The map ``(H, W)`` of an image from its preparation and its partner's.
@@ -103,10 +107,18 @@ class Method:
         return self.maps(model, image, reference, sides=1, threshold=threshold, **options)[0]
 
 
+def _names(stage):
+    """What a stage has a parameter for."""
+    names = set(signature(stage).parameters)
+    return names | {"batch", "progress"} if "embed" in names else names
+
+
 def _run(stage, given):
-    """Call a stage with what it has a parameter for, whatever the caller's gradient mode; numpy's numbers become
+    """Call a stage with what it has a parameter for, whatever the caller's gradient mode; numpy's numbers are
     Python's."""
     with torch.inference_mode(False), torch.enable_grad():
-        given = {name: given[name] for name in signature(stage).parameters if name in given}
-        given |= {name: value.item() for name, value in given.items() if isinstance(value, np.generic)}
-        return stage(**given | {name: given[name].clone() for name in ("image", "reference") if name in given})
+        given = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        forward = {name: given[name] for name in ("batch", "progress") if name in given}
+        given |= {name: given[name].clone() for name in ("image", "reference") if name in given}
+        given["embed"] = partial(embed_versions, given.get("model"), **forward)
+        return stage(**{name: given[name] for name in signature(stage).parameters if name in given})

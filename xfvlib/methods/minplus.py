@@ -3,24 +3,21 @@
 import torch
 from torch import Tensor
 
-from xfvlib.methods.method import Prepared
-from xfvlib.models import FaceModel
-from xfvlib.perturb import check_above, check_count, check_known, embed_versions
+from xfvlib.methods.method import Embed, Prepared
+from xfvlib.perturb import check_above, check_count, check_known
 
 PARTS = ("H0-", "H1-", "H0+", "H1+")
 CANVAS = 0.01  # brightness of the near-black canvas, as a share of the image's
 
 
 def prepare(
-    model: FaceModel,
+    embed: Embed,
     image: Tensor,
     *,
     part: str = "mean",
     quick: bool = False,
     sigma: float = 161 / 8.5,
     step: float | None = None,
-    batch: int = 32,
-    progress: bool = False,
 ) -> Prepared:
     """First stage: embeddings ``(R, N)`` of the image with each of R regions blackened, ``"H0-"``, and of the
     near-black canvas with each region shown, ``"H0+"``; of the ``"canvas"`` alone; and the regions' ``"rows"`` and
@@ -29,30 +26,28 @@ def prepare(
     The regions are Gaussians of height 1 on a grid.
 
     Args:
-        model: a FaceModel; no gradients are needed.
+        embed: from versions of the image to their embeddings; no gradients are needed.
         image: ``(3, H, W)``, RGB in [0, 1].
         part: as for :func:`finish`, which needs what one part needs.
         quick: twice the step between regions, and 5 greedy steps, 6 % of the work, where ``step`` and ``tmax`` are
             None.
         sigma, step: of the Gaussian, and between regions, in pixels of a 256-pixel image; scaled with the image. None:
             16.
-        batch: images in a forward pass.
-        progress: show a progress bar.
 
     Raises:
-        ValueError: an unknown part, sigma or step ≤ 0, batch < 1.
+        ValueError: an unknown part, sigma or step ≤ 0.
     """
     step = (32 if quick else 16) if step is None else step
     check_known("part", part, ("mean", *PARTS))
     check_above("sigma", sigma, 0)
     check_above("step", step, 0)
     rows, columns = _gaussians(image.shape[-2:], sigma * image.shape[-2] / 256, step * image.shape[-2] / 256)
-    found = {"rows": rows, "columns": columns, "embedding": embed_versions(model, lambda some: image[None], 1)[0]}
-    found["canvas"] = embed_versions(model, lambda some: CANVAS * image[None], 1)[0]
-    for sign in "-+":
-        if part == "mean" or part.endswith(sign):
-            seen = torch.ones(image.shape[-2:]) * (1 if sign == "-" else CANVAS)
-            found[f"H0{sign}"] = _embeddings(model, image, seen, sign, rows, columns, batch, progress)
+    found = {"rows": rows, "columns": columns}
+    found["canvas"] = embed(lambda some: CANVAS * image[None], 1)[0]
+    for name, sign, seen in (("H0-", -1, 1.0), ("H0+", 1, CANVAS)):
+        if part == "mean" or part[-1] == name[-1]:
+            seen = torch.full(image.shape[-2:], seen)
+            found[name] = _embeddings(embed, image, seen, sign, rows, columns)
     return found
 
 
@@ -60,14 +55,12 @@ def finish(
     prepared: Prepared,
     partner: Prepared,
     *,
-    model: FaceModel,
+    embed: Embed,
     image: Tensor,
     part: str = "mean",
     quick: bool = False,
     tmax: int | None = None,
     th: float = 0.01,
-    batch: int = 32,
-    progress: bool = False,
 ) -> Tensor:
     """Second stage, the MinPlus map of what makes ``image`` like its partner; the greedy parts run the network again.
 
@@ -79,12 +72,11 @@ def finish(
     Args:
         prepared: of the image, from :func:`prepare`.
         partner: holds the partner's ``"embedding"``.
-        model, image: as for :func:`prepare`.
+        embed, image: as for :func:`prepare`.
         part: "H0-", "H1-", "H0+" or "H1+" for one of the four maps, in units of cosine; "mean" for the mean of all,
             each divided by its largest absolute value.
         tmax: greedy steps at most. None: 20, or 5 when quick.
         th: regions go until the cosine is ≤ th, and come until it is within th of the whole image's.
-        batch, progress: as for :func:`prepare`.
 
     Returns:
         ``(H, W)`` on the CPU: > 0 speaks for a match.
@@ -102,50 +94,45 @@ def finish(
     rows, columns, embedding = prepared["rows"], prepared["columns"], partner["embedding"]
     whole, canvas = (float(prepared[name] @ embedding) for name in ("embedding", "canvas"))
     effects, dark = {}, torch.full(image.shape[-2:], CANVAS)
-    for sign, seen, cosine, last in (("-", torch.ones_like(dark), whole, th), ("+", dark, canvas, whole - th)):
-        if f"H0{sign}" not in prepared:
-            continue
-
-        def after_each(seen, sign=sign):
-            return _embeddings(model, image, seen, sign, rows, columns, batch, progress) @ embedding
-
-        after, steps = prepared[f"H0{sign}"] @ embedding, tmax if part != f"H0{sign}" else 0
-        effects[f"H0{sign}"] = cosine - after if sign == "-" else after - cosine
-        effects[f"H1{sign}"] = _greedy(after_each, after, cosine, seen, sign, rows, columns, steps, last)
+    for alone, greedy, seen, cosine, last in (
+        ("H0-", "H1-", torch.ones_like(dark), whole, th),
+        ("H0+", "H1+", dark, canvas, whole - th),
+    ):
+        if part in ("mean", alone, greedy):
+            after, sign = prepared[alone] @ embedding, 1 if alone == "H0+" else -1
+            effects[alone], effects[greedy], left = (
+                sign * (after - cosine),
+                torch.zeros(len(rows)),
+                torch.ones(len(rows)),
+            )
+            for number in range(min(tmax, len(rows)) if part != alone else 0):
+                if number:
+                    after = _embeddings(embed, image, seen, sign, rows, columns) @ embedding
+                change = sign * (after - cosine)
+                best = int(change.where(left > 0, -torch.inf).argmax())
+                effects[greedy][best], left[best], cosine = change[best], 0, float(after[best])
+                seen = _changed(seen, sign, rows[best : best + 1], columns[best : best + 1])[0]
+                if sign * (cosine - last) >= 0:
+                    break
     wanted = PARTS if part == "mean" else (part,)
     maps = [rows.T @ (effects[name][:, None] * columns) / (rows.T @ columns) for name in wanted]
     return maps[0] if len(maps) == 1 else sum(m / m.abs().max().clamp(min=1e-12) for m in maps) / len(maps)
 
 
 def _changed(seen, sign, rows, columns):
-    """What is seen, ``(R, H, W)``, once each region has gone from ``seen`` ``(H, W)`` (sign "-") or come to it
-    ("+")."""
+    """What is seen, ``(R, H, W)``, once each region has gone from ``seen`` ``(H, W)`` (sign −1) or come to it
+    (1)."""
     hole = 1 - rows[:, :, None] * columns[:, None, :]
-    return seen * hole if sign == "-" else 1 - (1 - seen) * hole
+    return seen * hole if sign < 0 else 1 - (1 - seen) * hole
 
 
-def _embeddings(model, image, seen, sign, rows, columns, batch, progress):
+def _embeddings(embed, image, seen, sign, rows, columns):
     """Embeddings ``(R, N)`` of the image with each region gone, or come."""
 
     def changed(some):
         return image * _changed(seen, sign, rows[some], columns[some])[:, None]
 
-    return embed_versions(model, changed, len(rows), batch=batch, progress=progress)
-
-
-def _greedy(after_each, after, cosine, seen, sign, rows, columns, steps, last):
-    """Effects of the regions that are chosen greedily, 0 for the others, ``(R,)``; the first choice is from
-    ``after``."""
-    effects, left = torch.zeros(len(rows)), torch.ones(len(rows), dtype=torch.bool)
-    for number in range(min(steps, len(rows))):
-        after = after if number == 0 else after_each(seen)
-        change = cosine - after if sign == "-" else after - cosine
-        best = int(change.where(left, -torch.inf).argmax())
-        effects[best], left[best], cosine = change[best], False, float(after[best])
-        seen = _changed(seen, sign, rows[best : best + 1], columns[best : best + 1])[0]
-        if (cosine <= last) if sign == "-" else (cosine >= last):
-            break
-    return effects
+    return embed(changed, len(rows))
 
 
 def _gaussians(size, sigma, step):

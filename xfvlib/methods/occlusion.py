@@ -3,36 +3,24 @@
 import torch
 from torch import Tensor
 
-from xfvlib.methods.method import Prepared
-from xfvlib.models import FaceModel
+from xfvlib.methods.method import Embed, Prepared
 from xfvlib.perturb import FILLS, check_known, check_side, occluded, scaled, spread
 
 
 def prepare(
-    model: FaceModel,
-    image: Tensor,
-    *,
-    size: float = 14,
-    stride: float = 7,
-    fill: str = "black",
-    seed: int = 0,
-    batch: int = 32,
-    progress: bool = False,
+    embed: Embed, image: Tensor, *, size: float = 14, stride: float = 7, fill: str = "black", seed: int = 0
 ) -> Prepared:
     """First stage: embeddings of the image under every square, ``"occluded"`` ``(M, N)``, and where the squares lie.
 
     Args:
-        model: a FaceModel; no gradients are needed.
+        embed: from versions of the image to their embeddings; no gradients are needed.
         image: ``(3, H, W)``, RGB in [0, 1].
         size, stride: side of the square and the step between squares, ≤ size, in pixels of a 112-pixel image; scaled
             with the image. The last squares may be cut at the edge.
         fill, seed: what the square shows, as for :func:`xfvlib.perturb.filled`.
-        batch: images in a forward pass.
-        progress: show a progress bar.
 
     Raises:
-        ValueError: an unknown fill, a square larger than the image, a stride larger than the square, lengths ≤ 0, batch
-            < 1.
+        ValueError: an unknown fill, a square larger than the image, a stride larger than the square, lengths ≤ 0.
     """
     check_known("fill", fill, FILLS)
     side, step = scaled(size, image), scaled(stride, image)
@@ -42,9 +30,7 @@ def prepare(
             f"stride is {stride} and size {size}: pixels between the squares would be missed; stride must be ≤ size"
         )
     starts = [torch.arange(0, length - side + step, step) for length in image.shape[-2:]]
-    return occluded(
-        model, image, torch.cartesian_prod(*starts), side, fill=fill, seed=seed, batch=batch, progress=progress
-    )
+    return occluded(embed, image, torch.cartesian_prod(*starts), side, fill, seed)
 
 
 def finish(prepared: Prepared, partner: Prepared) -> Tensor:

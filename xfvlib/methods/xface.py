@@ -6,37 +6,26 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from xfvlib.methods.method import Prepared
-from xfvlib.models import FaceModel
+from xfvlib.methods.method import Embed, Prepared
 from xfvlib.perturb import FILLS, check_known, check_side, occluded, scaled, spread
 
 
 def prepare(
-    model: FaceModel,
-    image: Tensor,
-    *,
-    sizes: tuple = (7, 14, 28),
-    stride: float = 5,
-    fill: str = "black",
-    seed: int = 0,
-    batch: int = 32,
-    progress: bool = False,
+    embed: Embed, image: Tensor, *, sizes: tuple = (7, 14, 28), stride: float = 5, fill: str = "black", seed: int = 0
 ) -> Prepared:
     """First stage: embeddings of the image under every square, ``"occluded"`` ``(M, N)``, and where the squares lie.
 
     Lengths are in pixels of a 112-pixel image and scaled with the image.
 
     Args:
-        model: a FaceModel; no gradients are needed.
+        embed: from versions of the image to their embeddings; no gradients are needed.
         image: ``(3, H, W)``, RGB in [0, 1].
         sizes, stride: sides of the squares and the step between them. As in the authors' code every square ends before
             the lower and the right edge, where up to ``stride`` pixels are never covered.
         fill, seed: what a square shows, as for :func:`xfvlib.perturb.filled`; noise differs between two images.
-        batch: images in a forward pass.
-        progress: show progress bars.
 
     Raises:
-        ValueError: an unknown fill, no sizes, lengths ≤ 0, squares larger than the image, batch < 1.
+        ValueError: an unknown fill, no sizes, lengths ≤ 0, squares larger than the image.
     """
     check_known("fill", fill, FILLS)
     if not sizes:
@@ -49,7 +38,7 @@ def prepare(
         check_side(f"size {size}", side, image)
         starts = [torch.arange(0, length - side, step) for length in image.shape[-2:]]
         corners = torch.cartesian_prod(*starts)
-        parts.append(occluded(model, image, corners, side, fill=fill, seed=seed, batch=batch, progress=progress))
+        parts.append(occluded(embed, image, corners, side, fill, seed))
     return parts[0] | {name: torch.cat([part[name] for part in parts]) for name in ("occluded", "rows", "columns")}
 
 
