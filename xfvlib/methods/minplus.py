@@ -85,26 +85,20 @@ def finish(
         ValueError: tmax < 1.
 
     Source: the paper's four experiments, with parameters from ports of its code. Ours: regions in the middle of the
-        grid's
-    cells, the canvas's brightness, none chosen twice, the smoothing and the scaling before the mean, and when adding
-    ends.
+    grid's cells, the canvas's brightness, none chosen twice, the smoothing and the scaling before the mean, and when
+    adding ends.
     """
     tmax = (5 if quick else 20) if tmax is None else tmax
     check_count("tmax", tmax)
     rows, columns, embedding = prepared["rows"], prepared["columns"], partner["embedding"]
     whole, canvas = (float(prepared[name] @ embedding) for name in ("embedding", "canvas"))
     effects, dark = {}, torch.full(image.shape[-2:], CANVAS)
-    for alone, greedy, seen, cosine, last in (
-        ("H0-", "H1-", torch.ones_like(dark), whole, th),
-        ("H0+", "H1+", dark, canvas, whole - th),
-    ):
+    minus, plus = (-1, torch.ones_like(dark), whole, th), (1, dark, canvas, whole - th)
+    for alone, greedy, (sign, seen, cosine, last) in (("H0-", "H1-", minus), ("H0+", "H1+", plus)):
         if part in ("mean", alone, greedy):
-            after, sign = prepared[alone] @ embedding, 1 if alone == "H0+" else -1
-            effects[alone], effects[greedy], left = (
-                sign * (after - cosine),
-                torch.zeros(len(rows)),
-                torch.ones(len(rows)),
-            )
+            after = prepared[alone] @ embedding
+            effects[alone], effects[greedy] = sign * (after - cosine), torch.zeros(len(rows))
+            left = torch.ones(len(rows))
             for number in range(min(tmax, len(rows)) if part != alone else 0):
                 if number:
                     after = _embeddings(embed, image, seen, sign, rows, columns) @ embedding
