@@ -1,13 +1,17 @@
-# make workbook   execute every notebook into build/, as notebooks and as HTML with an index. On another recogniser and other pairs:
-#                 make workbook CHOICE=mine.py, a file that defines model and pairs (notebook 9)
-# make test       unit tests, then nbval over the notebooks
+# make workbook   execute every notebook into build/, as notebooks and as HTML with an index and the API reference.
+#                 On another recogniser and other pairs: make workbook CHOICE=mine.py, a file that defines model and pairs (notebook 9)
+# make test       lint, format, types, unit tests with the examples of the docstrings, then nbval over the notebooks
+# make test-portable
+#                 unit tests and nbval as on a processor without AVX-512, then nbval with one thread
+# make check      lint, format and types only
 # make lab        open the notebooks in JupyterLab
 # make bench      speed and memory, as a table
+# make campaign   thousands of odd inputs, and what became of each
 # make results    the kept tables of frequency, the sweep over ORL, deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
 #                 make results LFW=folder WEIGHTS=mobilefacenet.pt
 # make notebooks  execute the notebooks in place, for committing
 # make clean      remove everything that was made, .venv included
-# Each works on a fresh clone; PYTHON=python3.12 chooses another interpreter.
+# Each works on a fresh clone, with Python 3.11, 3.12 or 3.13; PYTHON=python3.12 chooses an interpreter.
 
 PYTHON ?= python3
 BIN = .venv/bin
@@ -17,20 +21,37 @@ READY = .venv/ready
 export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: workbook test lab bench results notebooks clean
+UNIT = $(BIN)/python -m pytest -n 2 --dist loadfile
+NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks/*.ipynb
+AVX2 = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+
+.PHONY: workbook check test test-portable lab bench campaign results notebooks clean
 
 workbook: $(READY)
 	$(BIN)/python notebooks/build.py $(if $(CHOICE),--choice $(CHOICE))
 
-test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks
+check: $(READY)
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+test: check
+	$(UNIT)
+	$(NBVAL)
+
+test-portable: $(READY)
+	$(AVX2) $(UNIT)
+	$(AVX2) $(NBVAL)
+	OMP_NUM_THREADS=1 $(NBVAL) -n 2 --dist loadfile
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
 bench: $(READY)
 	$(BIN)/python bench/bench.py
+
+campaign: $(READY)
+	$(BIN)/python bench/campaign.py
 
 results: $(READY)
 	$(BIN)/python data/make_frequency.py orl
@@ -43,11 +64,11 @@ notebooks: $(READY)
 	$(BIN)/python notebooks/build.py --in-place
 
 clean:
-	rm -rf .venv build data/cache xfvlib.egg-info
+	rm -rf .venv build data/cache xfvlib.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # An environment whose installation was interrupted is made anew: .venv/installing was left behind.
-$(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, " + sys.version.split()[0] + " was found: make PYTHON=python3.11 …")'
+$(READY): requirements.lock pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11, 3.12 or 3.13 is needed, " + sys.version.split()[0] + " was found: make PYTHON=python3.11 …")'
 	@if [ -e .venv/installing ] || [ ! -x $(BIN)/python ]; then echo "Making .venv"; rm -rf .venv; $(PYTHON) -m venv .venv; fi
 	@touch .venv/installing
 	@echo "Installing the pinned packages (a few minutes the first time)"

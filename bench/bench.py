@@ -30,7 +30,6 @@ from xfvlib.gradients import each_channel_gradient
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
 from xfvlib.notebook import processor
-from xfvlib.pairs.orl import orl_images
 from xfvlib.sweep import connected, one_torch_thread, read_costs
 
 RUNS = 7
@@ -168,18 +167,20 @@ def reuse_table(model, pairs, partners=(1, 3, 10, 100)):
         print(f"| {name} | {1000 * first:.0f} | {1000 * second:.1f} | {costs} | {1000 * whole / 6:.0f} |", flush=True)
 
 
-def reading_table(tmp_cache):
-    fresh, cached = [], []
+def reading_table():
+    """Once from the photographs at the kept landmarks, and again from memory."""
+    read = []
     for _ in range(5):
-        for path in tmp_cache.glob("orl-*"):
-            path.unlink()
-        for times in (fresh, cached):
+        images, times = xfv.load_pairs("orl").images, []
+        for _ in range(2):
             start = time.perf_counter()
-            orl_images.__wrapped__((150, 150), "dlib")
+            list(images.values())
             times.append(time.perf_counter() - start)
+        read.append(times)
+    first, again = (statistics.median(times) for times in zip(*read))
     print("\n### Reading all 400 ORL crops, seconds\n\n| | s |\n|---|---|")
-    print(f"| from the photographs, at the kept landmarks | {statistics.median(fresh):.2f} |")
-    print(f"| from the cache | {statistics.median(cached):.2f} |")
+    print(f"| from the photographs, at the kept landmarks | {first:.2f} |")
+    print(f"| again, from memory | {again:.2f} |")
 
 
 PEAK = r"""
@@ -465,7 +466,7 @@ def main():
     gradients_table(iresnet, network, torch.rand(3, 112, 112), channels=48, runs=5)
     reuse_table(model, pairs)
     frequency_table(model, pairs)
-    reading_table(xfv.files.cache_folder())
+    reading_table()
     bin_table()
     memory_table()
     methods_table(model, pairs[0])

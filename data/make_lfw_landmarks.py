@@ -8,19 +8,21 @@ import hashlib
 import sys
 from pathlib import Path
 
-from xfvlib.alignment import find_landmarks
+import numpy as np
+
+from xfvlib.alignment import landmark_row
 from xfvlib.files import DATA, write_whole
 
 
 def row(path):
-    landmarks = find_landmarks(path, centred=True).ravel()
-    return [hashlib.sha256(path.read_bytes()).hexdigest()[:24], *landmarks.round(2)]
+    *numbers, supposed = landmark_row(path, centred=True)
+    return [hashlib.sha256(path.read_bytes()).hexdigest()[:24], *np.round(numbers, 2), int(supposed)]
 
 
 def write(temporary):
     with open(temporary, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["sha256", *(f"{axis}{i}" for i in range(1, 11) for axis in "xy")])
+        writer.writerow(["sha256", *(f"{axis}{i}" for i in range(1, 11) for axis in "xy"), "supposed"])
         writer.writerows(sorted(row(path) for path in Path(sys.argv[1]).glob("*/*.jpg")))
 
 

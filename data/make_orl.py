@@ -8,11 +8,11 @@ import csv
 import random
 from itertools import combinations, product
 
+import numpy as np
 import pandas as pd
-from PIL import Image
 
 import xfvlib as xfv
-from xfvlib.alignment import find_landmarks
+from xfvlib import alignment
 from xfvlib.files import DATA, write_whole
 from xfvlib.pairs import orl_photo_path
 
@@ -22,7 +22,8 @@ PEOPLE, PHOTOS, FOLDS, PAIRS_PER_KIND = 40, 10, 10, 30
 
 def landmark_row(name):
     """Name and the ten landmarks of one photograph; two of the 400 faces are not detected and supposed in the middle."""
-    return [name, *find_landmarks(Image.open(orl_photo_path(name)), centred=True).ravel().round(3)]
+    *numbers, supposed = alignment.landmark_row(orl_photo_path(name), centred=True)
+    return [name, *np.round(numbers, 3), int(supposed)]
 
 
 def protocol():
@@ -51,7 +52,7 @@ def write_csv(path, header, rows):
 if __name__ == "__main__":
     names = [f"s{i}/{j}" for i in range(1, PEOPLE + 1) for j in range(1, PHOTOS + 1)]
     points = [f"{axis}{i}" for i in range(1, 11) for axis in "xy"]
-    write_csv(DATA / "orl_landmarks.csv", ["name", *points], [landmark_row(name) for name in names])
+    write_csv(DATA / "orl_landmarks.csv", ["name", *points, "supposed"], [landmark_row(name) for name in names])
     write_csv(DATA / "orl_pairs.csv", ["name_a", "name_b", "same", "fold"], protocol())
     model, pairs = xfv.load_model(), xfv.load_pairs("orl").all_pairs()
     eer, threshold = xfv.calibrate(model, pairs)

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 import xfvlib as xfv
-from xfvlib.faithfulness import save_table, compare_all
+from xfvlib.faithfulness import compare_all, save_table
 from xfvlib.files import DATA, write_whole
-from xfvlib.sanity import patch_test
+from xfvlib.sanity import patch_test, patched
 from xfvlib.sweep import connected, data_hash, model_hash, one_torch_thread
 
 WORK = Path("build/results")
@@ -143,7 +143,7 @@ def keep_patches(setting, patches, pairs, model, made_by):
     patches.attrs = {"model": model.name, "model hash": model_hash(model), "data": pairs.name, "pairs": len(pairs),
                      "data hash": data_hash(pairs), "threshold": model.threshold,
                      "methods": {label: made_by[label]["methods"][label] for label in PATCHED},
-                     "patch_test": {key: one.default for key, one in signature(patch_test).parameters.items() if key in ("patches", "side", "seed")},
+                     "patch_test": {key: one.default for key, one in signature(patched).parameters.items() if key in ("patches", "side", "seed")},
                      "versions": made_by[PATCHED[0]]["versions"]}  # fmt: skip
     write_whole(DATA / "results" / f"patches_{setting}.parquet", lambda temporary: patches.to_parquet(temporary, compression="zstd"))
 

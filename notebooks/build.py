@@ -1,25 +1,32 @@
-"""Execute the notebooks in order; write them and their HTML pages, with an index, into ``build/``.
+"""Execute the notebooks in order; write them, their HTML pages, the API reference and an index into ``build/``.
 
 ``--in-place`` writes the executed notebooks back to this folder instead, as they are committed: outputs kept, no widget
 state and no timings. Names of notebooks as arguments choose some of them.
 
-``--choice mine.py`` runs those that have a cell tagged ``choice`` on another recogniser and other pairs, and writes them into
-``build/mine/``. The lines of the file take the place of that cell: they define ``model``, with its threshold, and ``pairs``, and paths
-in them are relative to the file. Assertions, which hold what is said of the stored results, are switched off.
+``--choice mine.py`` runs those that have a cell tagged ``choice`` on another recogniser and other pairs, and writes
+them into ``build/mine/``. The lines of the file take the place of that cell: they define ``model``, with its threshold,
+and ``pairs``, and paths in them are relative to the file. Assertions, which hold what is said of the stored results,
+are switched off.
 """
 
 import argparse
 import html
 import os
+import pkgutil
 import re
 import sys
 import time
+import warnings
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
+import pdoc
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
+
+import xfvlib
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build"
@@ -29,11 +36,15 @@ from xfvlib.notebook import examples
 globals().update(examples(model, pairs))  # in place of the pairs that this notebook names: others, chosen by rule
 print(model, pairs, sep="\\n")
 """
-NOTE = """**Run on another recogniser or other pairs.** What is computed from `model` and `pairs` is that of `{name}`. The text was written
-for dlib-resnet on ORL, and the numbers in it are of that run. Tables read from `data/results`, and what is computed for comparison
-with them, are of dlib-resnet on ORL, too, or of MobileFaceNet on LFW where they say so."""
+NOTE = """**Run on another recogniser or other pairs.** What is computed from `model` and `pairs` is that of `{name}`.
+The text was written for dlib-resnet on ORL, and the numbers in it are of that run. Tables read from `data/results`, and
+what is computed for comparison with them, are of dlib-resnet on ORL, too, or of MobileFaceNet on LFW where they say
+so."""
 MISSING = "No description has been provided for this image"
-PAGE = "<!doctype html><meta charset=utf-8><title>Explain face verification</title><body style='font:16px sans-serif;max-width:42em;margin:3em auto'><h1>Explain face verification</h1><ol>{items}</ol>"
+PAGE = (
+    "<!doctype html><meta charset=utf-8><title>{title}</title>"
+    "<body style='font:16px sans-serif;max-width:42em;margin:3em auto'><h1>{title}</h1>{content}"
+)
 
 
 def choose(notebook, path):
@@ -48,8 +59,9 @@ def choose(notebook, path):
 
 def execute(notebook, folder, seconds_a_cell):
     """Run all cells in a fresh kernel that works in a folder; returns the error as text, or None."""
-    runner = ExecutePreprocessor(timeout=seconds_a_cell, kernel_name="python3", store_widget_state=False, record_timing=False,
-                               extra_arguments=["--log-level=40"])  # fmt: skip
+    stored = {"store_widget_state": False, "record_timing": False}
+    quiet = ["--log-level=40"]
+    runner = ExecutePreprocessor(timeout=seconds_a_cell, kernel_name="python3", extra_arguments=quiet, **stored)
     try:
         runner.preprocess(notebook, {"metadata": {"path": folder}})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
@@ -60,17 +72,32 @@ def write(path, text):
     """Write a text file whole or not at all."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def page(notebook):
     """The notebook as one HTML page that loads nothing from elsewhere."""
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="")
     exporter.log.setLevel("ERROR")  # it warns of the alternative texts that follow
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    outputs = [
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
     texts = iter([output.metadata.get("image/png", {}).get("alt", MISSING) for output in outputs])
     body = exporter.from_notebook_node(notebook)[0]  # its template leaves the texts out
     return re.sub(f'alt="{MISSING}"', lambda _: f'alt="{html.escape(next(texts, MISSING))}"', body)
+
+
+def reference(folder):
+    """The API reference from the docstrings: a page a module, which load nothing from elsewhere, and an index."""
+    names = ["xfvlib", *(found.name for found in pkgutil.walk_packages(xfvlib.__path__, "xfvlib."))]
+    pdoc.render.configure(docformat="google", show_source=False, footer_text=f"xfvlib {xfvlib.__version__}")
+    with warnings.catch_warnings(action="ignore"):  # a package brings those of its modules that its __all__ names
+        pdoc.pdoc(*names, output_directory=folder)
+    lines = []
+    for name in names:
+        says = re.sub(":[a-z]+:`(.*?)`", r"\1", import_module(name).__doc__.split("\n\n")[0])
+        lines.append(f"<li><a href='{name.replace('.', '/')}.html'>{name}</a>: {html.escape(says)}</li>")
+    write(folder / "index.html", PAGE.format(title="API reference", content=f"<ul>{''.join(lines)}</ul>"))
 
 
 def main(names, in_place, choice=None):
@@ -99,7 +126,11 @@ def main(names, in_place, choice=None):
             notebook.metadata.pop("widgets", None)
             write((HERE if in_place else out) / path.name, nbformat.writes(notebook) + "\n")
     if not in_place:
-        write(out / "index.html", PAGE.format(items="".join(items)))
+        content = f"<ol>{''.join(items)}</ol>"
+        if not choice:
+            reference(out / "api")
+            content += "<p><a href='api/index.html'>API reference</a></p>"
+        write(out / "index.html", PAGE.format(title="Explain face verification", content=content))
         print(f"Open {out / 'index.html'}")
     if failed:
         sys.exit("\n".join(failed))

@@ -3,22 +3,26 @@
 import copy
 import os
 import pickle
+import resource
 import sys
 import types
+import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import xfvlib as xfv
 from xfvlib import models
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.models.dlib_resnet import DlibResNet
-from xfvlib.models.frozen import ByTiles, frozen, wide
+from xfvlib.models.frozen import ByTiles, _is_wide, frozen
 from xfvlib.models.ir import IR
 from xfvlib.models.iresnet import IResNet
 from xfvlib.models.mobilefacenet import MobileFaceNet
@@ -47,7 +51,9 @@ class Layout(dict):
 
 
 def bn(s, key, x):
-    return F.batch_norm(x, s[f"{key}.running_mean"], s[f"{key}.running_var"], s.get(f"{key}.weight"), s.get(f"{key}.bias"), eps=1e-5)
+    return F.batch_norm(
+        x, s[f"{key}.running_mean"], s[f"{key}.running_var"], s.get(f"{key}.weight"), s.get(f"{key}.bias"), eps=1e-5
+    )
 
 
 def conv(s, key, x, stride=1, padding=0):
@@ -60,7 +66,9 @@ def prelu(s, key, x):
 
 
 def iresnet_layout(counts):
-    shapes = Layout({"conv1.weight": (64, 3, 3, 3), "prelu.weight": (64,), "fc.weight": (512, 25088), "fc.bias": (512,)})
+    shapes = Layout(
+        {"conv1.weight": (64, 3, 3, 3), "prelu.weight": (64,), "fc.weight": (512, 25088), "fc.bias": (512,)}
+    )
     for key, channels in (("bn1", 64), ("bn2", 512), ("features", 512)):
         shapes.bn(key, channels)
     before = 64
@@ -128,14 +136,18 @@ def ir_plain(s, x, counts, adaface):
                 y = bn(s, f"{block}.4", conv(s, f"{block}.3", prelu(s, f"{block}.2", y), stride, 1))
             shortcut = f"body.{n}.shortcut_layer"
             known = f"{shortcut}.0.weight" in s
-            x = y + (bn(s, f"{shortcut}.1", conv(s, f"{shortcut}.0", x, stride)) if known else x[:, :, ::stride, ::stride])
+            x = y + (
+                bn(s, f"{shortcut}.1", conv(s, f"{shortcut}.0", x, stride)) if known else x[:, :, ::stride, ::stride]
+            )
             n += 1
     x = bn(s, "output_layer.0", x).flatten(1)
     return bn(s, "output_layer.4", x @ s["output_layer.3.weight"].T + s["output_layer.3.bias"])
 
 
 # (inside, channels, stride) of the fifteen blocks, as the paper's table gives them
-MOBILE_BLOCKS = [(128, 64, 2)] + 4 * [(128, 64, 1)] + [(256, 128, 2)] + 6 * [(256, 128, 1)] + [(512, 128, 2)] + 2 * [(256, 128, 1)]
+MOBILE_BLOCKS = (
+    [(128, 64, 2)] + 4 * [(128, 64, 1)] + [(256, 128, 2)] + 6 * [(256, 128, 1)] + [(512, 128, 2)] + 2 * [(256, 128, 1)]
+)
 
 
 def conv_bn_prelu(key):
@@ -160,11 +172,27 @@ def mobile_names(variant):
             units += [tuple(f"blocks.{i}.conv.{k + j}" for j in range(3)) for k in (0, 3, 6)]
         return units + [conv_bn_prelu("conv2"), conv_bn_prelu("linear7")], ("linear1.conv", "linear1.bn")
     if variant == "arcface_torch":
-        blocks = ["layers.2", *(f"layers.3.layers.{i}" for i in range(4)), "layers.4", *(f"layers.5.layers.{i}" for i in range(6))]
+        blocks = [
+            "layers.2",
+            *(f"layers.3.layers.{i}" for i in range(4)),
+            "layers.4",
+            *(f"layers.5.layers.{i}" for i in range(6)),
+        ]
         blocks += ["layers.6", "layers.7.layers.0", "layers.7.layers.1"]
-        units = [in_layers("layers.0"), in_layers("layers.1")] + [in_layers(f"{b}.layers.{k}") for b in blocks for k in range(3)]
-        return units + [in_layers("conv_sep"), in_layers("features.layers.0")], ("features.layers.2", "features.layers.3")
-    blocks = ["conv_23", *(f"conv_3.model.{i}" for i in range(4)), "conv_34", *(f"conv_4.model.{i}" for i in range(6)), "conv_45"]
+        units = [in_layers("layers.0"), in_layers("layers.1")] + [
+            in_layers(f"{b}.layers.{k}") for b in blocks for k in range(3)
+        ]
+        return units + [in_layers("conv_sep"), in_layers("features.layers.0")], (
+            "features.layers.2",
+            "features.layers.3",
+        )
+    blocks = [
+        "conv_23",
+        *(f"conv_3.model.{i}" for i in range(4)),
+        "conv_34",
+        *(f"conv_4.model.{i}" for i in range(6)),
+        "conv_45",
+    ]
     blocks += ["conv_5.model.0", "conv_5.model.1"]
     units = [conv_bn_prelu("conv1"), conv_bn_prelu("conv2_dw")]
     units += [conv_bn_prelu(f"{b}.{part}") for b in blocks for part in ("conv", "conv_dw", "project")]
@@ -182,7 +210,11 @@ def mobile_units(variant):
     sizes = [((width, 3, 3, 3), 2, 1, act), ((width, width // 64, 3, 3), 1, 1, "relu" if relu else act)]
     sizes += [((width, width, 1, 1), 1, 0, "relu")] if relu else []
     for inside, channels, stride in MOBILE_BLOCKS:
-        sizes += [((inside, width, 1, 1), 1, 0, act), ((inside, 1, 3, 3), stride, 1, act), ((channels * scale, inside, 1, 1), 1, 0, None)]
+        sizes += [
+            ((inside, width, 1, 1), 1, 0, act),
+            ((inside, 1, 3, 3), stride, 1, act),
+            ((channels * scale, inside, 1, 1), 1, 0, None),
+        ]
         width = channels * scale
     sizes += [((512, width, 1, 1), 1, 0, act), ((512, 1, *kernel), 1, 0, None)]
     return [(unit, *size) for unit, size in zip(names, sizes, strict=True)]
@@ -234,8 +266,17 @@ FAMILIES = {
     "curricularface": (lambda: ir_layout(SMALL, False), lambda s, x: ir_plain(s, x, SMALL, False)),
     "adaface": (lambda: ir_layout(SMALL, True), lambda s, x: ir_plain(s, x, SMALL, True)),
 } | {
-    f"mobilefacenet {variant}": (lambda v=variant, d=dim: mobile_layout(v, d), lambda s, x, v=variant: mobile_plain(s, x, v))
-    for variant, dim in (("foamliu", 128), ("insightface_pytorch", 512), ("cavaface", 512), ("arcface_torch", 512), ("xiaoccer", 128))
+    f"mobilefacenet {variant}": (
+        lambda v=variant, d=dim: mobile_layout(v, d),
+        lambda s, x, v=variant: mobile_plain(s, x, v),
+    )
+    for variant, dim in (
+        ("foamliu", 128),
+        ("insightface_pytorch", 512),
+        ("cavaface", 512),
+        ("arcface_torch", 512),
+        ("xiaoccer", 128),
+    )
 }
 
 
@@ -269,7 +310,15 @@ def test_adaface_sees_bgr_and_the_others_rgb(tmp_path):
         (lambda: IR((3, 4, 14, 3), True), lambda: ir_layout((3, 4, 14, 3), True), 467),
         (lambda: IR((3, 13, 30, 3), True), lambda: ir_layout((3, 13, 30, 3), True), 917),
     ],
-    ids=["iresnet-34", "iresnet-50", "iresnet-100", "curricularface-50", "curricularface-101", "adaface-50", "adaface-101"],
+    ids=[
+        "iresnet-34",
+        "iresnet-50",
+        "iresnet-100",
+        "curricularface-50",
+        "curricularface-101",
+        "adaface-50",
+        "adaface-101",
+    ],
 )
 def test_keys_and_shapes_of_the_deep_networks(network, layout, keys):
     with torch.device("meta"):
@@ -296,11 +345,18 @@ def wrapped(kind, state):
     if kind == "DataParallel":
         return {f"module.{key}": value for key, value in state.items()}
     if kind == "Lightning":
-        inner = {f"model.{key}": value for key, value in state.items()} | {"head.kernel": torch.rand(512, 10), "head.t": torch.zeros(1)}
+        inner = {f"model.{key}": value for key, value in state.items()} | {
+            "head.kernel": torch.rand(512, 10),
+            "head.t": torch.zeros(1),
+        }
         return {"state_dict": inner, "epoch": 3, "hyper_parameters": {"arch": "x", "lr": 0.1}}
     if kind == "no counters":
         return {key: value for key, value in state.items() if "num_batches" not in key}
-    return {key: value.half() if value.is_floating_point() else value for key, value in state.items()} if kind == "half" else state
+    return (
+        {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+        if kind == "half"
+        else state
+    )
 
 
 @pytest.mark.parametrize("ending", [".pt", ".pth", ".ckpt", ".tar", ".safetensors"])
@@ -338,7 +394,8 @@ def test_a_scripted_network_is_told_from_a_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "make, lost", [(lambda: IResNet((2, 2, 2, 2)), "fc.weight"), (lambda: IR((2, 2, 2, 2), True), "output_layer.3.weight")]
+    "make, lost",
+    [(lambda: IResNet((2, 2, 2, 2)), "fc.weight"), (lambda: IR((2, 2, 2, 2), True), "output_layer.3.weight")],
 )
 def test_a_lost_key_of_the_head_is_named(tmp_path, make, lost):
     content = make().state_dict()
@@ -360,7 +417,11 @@ def test_keys_that_do_not_fit_are_listed(tmp_path, state):
     torch.save(broken, tmp_path / "broken.pt")
     with pytest.raises(ValueError) as error:
         xfv.load_model(weights=tmp_path / "broken.pt")
-    for words in ("1 missing: conv_3.model.1.conv.bn.bias", "1 extra: surplus.weight", "1 misshapen: conv_34.conv.conv.weight (9, 9)"):
+    for words in (
+        "1 missing: conv_3.model.1.conv.bn.bias",
+        "1 extra: surplus.weight",
+        "1 misshapen: conv_34.conv.conv.weight (9, 9)",
+    ):
         assert words in str(error.value)
 
 
@@ -376,7 +437,7 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path, state):
     torch.save({"state_dict": state, "extra": Attack(tmp_path / "run")}, tmp_path / "attack.pt")
     (tmp_path / "attack.pth").write_bytes(pickle.dumps(Attack(tmp_path / "run")))
     for name in ("attack.pt", "attack.pth"):
-        with pytest.raises(ValueError, match="not executed"):
+        with pytest.raises(ValueError, match="not run"):
             xfv.load_model(weights=tmp_path / name)
     assert not (tmp_path / "run").exists()
 
@@ -384,7 +445,12 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path, state):
 def test_damaged_and_foreign_files_are_answered_in_words(tmp_path, state):
     torch.save(state, tmp_path / "whole.pt")
     data = (tmp_path / "whole.pt").read_bytes()
-    for name, content in (("cut.pt", data[:5000]), ("noise.pth", b"noise" * 100), ("cut.safetensors", data[:100]), ("empty.pt", b"")):
+    for name, content in (
+        ("cut.pt", data[:5000]),
+        ("noise.pth", b"noise" * 100),
+        ("cut.safetensors", data[:100]),
+        ("empty.pt", b""),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=name):
             xfv.load_model(weights=tmp_path / name)
@@ -398,13 +464,146 @@ def test_damaged_and_foreign_files_are_answered_in_words(tmp_path, state):
         xfv.load_model(weights=tmp_path / "absent.pt")
 
 
+def packed(source, path):
+    """The same archive, its entries compressed."""
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as smaller:
+        for entry in archive.infolist():
+            smaller.writestr(entry.filename, archive.read(entry))
+
+
+@pytest.mark.parametrize("kind", ["spread by strides", "repeated", "packed", "old and declared"])
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path, kind):
+    path, one = tmp_path / "bomb.pt", torch.zeros(100)
+    if kind == "spread by strides":
+        torch.save({"conv1.weight": torch.zeros(1).expand(10**6, 10**6)}, path)
+    elif kind == "repeated":
+        torch.save({f"layer1.{i}.conv1.weight": one for i in range(1000)}, path)
+    elif kind == "packed":
+        torch.save({"conv1.weight": torch.zeros(10**6)}, tmp_path / "large.pt")
+        packed(tmp_path / "large.pt", path)
+        assert path.stat().st_size < 10**5
+    else:
+        torch.save({"conv1.weight": one}, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes().replace(b"Kd", b"\x8a\x05\0\0\0\0\x10"))  # 100 numbers become 2**36
+    with pytest.raises(ValueError, match="bomb.pt"):
+        xfv.load_model(weights=path)
+
+
+def test_the_network_takes_no_memory_before_its_tensors_fit(tmp_path):
+    """A head of a million rows is declared by a bias of 4 MB; its weights would be 100 GB."""
+    state = {"layer1.0.bn1.weight": torch.ones(64), "layer1.0.prelu.weight": torch.ones(64)}
+    state |= {"layer1.0.conv1.weight": torch.ones(64, 64, 3, 3), "fc.bias": torch.zeros(10**6)}
+    torch.save(state, tmp_path / "wide.pt")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="missing"):
+        xfv.load_model(weights=tmp_path / "wide.pt")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500e3  # kB
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (torch.full((512,), float("nan")), "1 with NaN or infinite values: bn.bias"),
+        (torch.full((512,), float("inf")), "1 with NaN or infinite values: bn.bias"),
+        (torch.zeros(512, dtype=torch.complex64), "not of float numbers: bn.bias torch.complex64"),
+        (torch.zeros(512, dtype=torch.int8), "not of float numbers: bn.bias torch.int8"),
+        (torch.zeros(512).to_sparse(), "not of float numbers: bn.bias"),
+        (torch.zeros(()), r"1 misshapen: bn.bias \(\) for \(512,\)"),
+        (torch.zeros(512, device="meta"), "not of float numbers: bn.bias"),
+    ],
+    ids=["nan", "inf", "complex", "integer", "sparse", "scalar", "meta"],
+)
+def test_tensors_that_are_no_weights_are_named(tmp_path, state, value, words):
+    torch.save(state | {"bn.bias": value}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=words):
+        xfv.load_model(weights=tmp_path / "weights.pt")
+
+
+def test_half_precision_files_are_read_in_single(tmp_path, state, expected):
+    torch.save(
+        {key: value.half() if value.is_floating_point() else value for key, value in state.items()},
+        tmp_path / "half.pt",
+    )
+    model = xfv.load_model(weights=tmp_path / "half.pt")
+    assert model.dtype == torch.float32 and torch.allclose(model.embed(IMAGES), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {
+            "input_layer.0.weight": torch.zeros(()),
+            "body.0.res_layer.0.weight": torch.zeros(()),
+            "body.0.res_layer.1.weight": torch.zeros(()),
+        },
+        {"linear7.conv.weight": torch.zeros(3)},
+        {"conv_6_dw.conv.weight": torch.zeros(()), "conv1.conv.weight": torch.zeros(())},
+        {"gdconv.depthwise.weight": torch.zeros(1, 1, 0, 0)},
+    ],
+    ids=["ir", "xiaoccer", "insightface", "foamliu"],
+)
+def test_known_keys_with_other_shapes_are_answered_in_words(tmp_path, known):
+    torch.save(known, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="weights.pt"):
+        xfv.load_model(weights=tmp_path / "weights.pt")
+
+
+def test_what_is_no_file_is_answered_in_words(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    for path in (tmp_path, tmp_path / "pipe.pt", "/dev/zero", "", "nul\0.pt"):
+        for name in (None, "arcface", "onnx"):
+            with pytest.raises(FileNotFoundError, match="a file of weights is needed"):
+                xfv.load_model(name, weights=path)
+    with pytest.raises(TypeError, match="PathLike"):
+        xfv.load_model(weights=5)
+
+
+def test_other_peoples_archives_are_answered_in_words(tmp_path):
+    for name, entries in (
+        ("letter.pt", {"word/document.xml": b"<w/>"}),
+        ("data.pt", {"archive/data.pkl": b"\x80\x02K\x01."}),
+    ):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for entry, content in entries.items():
+                archive.writestr(entry, content)
+        with pytest.raises(ValueError, match=name):
+            xfv.load_model(weights=tmp_path / name)
+    (tmp_path / "npz.pt").write_bytes(b"PK\x03\x04" + bytes(40))
+    with pytest.raises(ValueError, match="npz.pt"):
+        xfv.load_model(weights=tmp_path / "npz.pt")
+
+
+def test_damage_anywhere_in_a_file_is_answered_in_words(tmp_path, state):
+    """300 files with bytes changed or cut away, which even whole would lack some keys."""
+    small = {key: value for key, value in state.items() if value.numel() < 300}
+    random = np.random.default_rng(0)
+    for new in (True, False):
+        torch.save(small, tmp_path / "whole.pt", _use_new_zipfile_serialization=new)
+        whole = (tmp_path / "whole.pt").read_bytes()
+        for _ in range(150):
+            data = bytearray(whole)
+            for place in random.integers(0, len(data) // (1 if random.random() < 0.3 else 20), 3):
+                data[place] = random.integers(256)
+            (tmp_path / "damaged.pt").write_bytes(data[: random.integers(len(data))] if random.random() < 0.2 else data)
+            with pytest.raises(ValueError, match="damaged.pt"):
+                xfv.load_model(weights=tmp_path / "damaged.pt")
+
+
+def test_prefixes_in_any_number_come_off(tmp_path, state, expected):
+    torch.save({f"module.model.module.{key}": value for key, value in state.items()}, tmp_path / "wrapped.pt")
+    assert torch.allclose(xfv.load_model(weights=tmp_path / "wrapped.pt").embed(IMAGES), expected, atol=1e-6)
+    torch.save({"module." * 5000 + "x": torch.zeros(1)}, tmp_path / "deep.pt")
+    with pytest.raises(ValueError, match="no known layout"):
+        xfv.load_model(weights=tmp_path / "deep.pt")
+
+
 def test_another_family_than_named_is_refused(tmp_path, state):
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="layout of mobilefacenet"):
         xfv.load_model("adaface", weights=tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match="needs a file"):
+    with pytest.raises(ValueError, match="without weights=.*path of a file"):
         xfv.load_model("arcface")
-    with pytest.raises(ValueError, match="'curricularface'"):
+    with pytest.raises(ValueError, match="'archface' with weights=.*curricularface"):
         xfv.load_model("archface", weights=tmp_path / "weights.pt")
 
 
@@ -474,9 +673,12 @@ def test_the_frozen_network_is_equal_in_values_and_gradients():
 @pytest.mark.parametrize("height, width", [(14, 14), (7, 7), (1, 5), (9, 4)])
 def test_a_convolution_by_tiles_has_the_gradient_of_the_plain_one(height, width):
     torch.manual_seed(0)
-    conv, upstream = torch.nn.Conv2d(128, 160, 3, padding=1).double(), torch.randn(16, 160, height, width, dtype=torch.float64)
+    conv, upstream = (
+        torch.nn.Conv2d(128, 160, 3, padding=1).double(),
+        torch.randn(16, 160, height, width, dtype=torch.float64),
+    )
     x = torch.randn(16, 128, height, width, dtype=torch.float64, requires_grad=True)
-    assert wide(conv)
+    assert _is_wide(conv)
     plain, tiled = conv(x), ByTiles(conv)(x)
     assert tiled.grad_fn.name() == "BackwardByTilesBackward" and torch.equal(plain, tiled)
     expected, found = (torch.autograd.grad(y, x, upstream)[0] for y in (plain, tiled))
@@ -493,13 +695,58 @@ def test_rounding_by_tiles_stays_near_that_of_single_precision():
     assert (tiled - exact).norm() < 2e-6 * exact.norm()  # with the usual points 3e-6
 
 
+def test_frozen_networks_of_other_forms_are_equal_or_refused():
+    torch.manual_seed(0)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(27, 6), nn.PReLU(6), nn.Linear(6, 5), nn.BatchNorm1d(5, affine=False))
+    rows = nn.Sequential(nn.Flatten(2), nn.BatchNorm1d(3), nn.PReLU(3), nn.Conv1d(3, 4, 3))
+    first, last = nn.BatchNorm2d(3, affine=False), nn.BatchNorm2d(4, track_running_stats=False)
+    plain = nn.Sequential(first, nn.Conv2d(3, 4, 3), nn.PReLU(), last)
+    for network in (flat, rows, plain):
+        for module in network.modules():
+            if getattr(module, "running_var", None) is not None:
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+        x = torch.rand(2, 3, 3, 3)
+        expected = network.eval()(x)
+        assert torch.allclose(frozen(network)(x), expected, atol=1e-5), network
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.act = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.norm(self.conv(self.act(self.conv(x)))))
+
+    class Asks(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ValueError, match="Twice cannot be frozen, it runs conv more than once"):
+        frozen(Twice())
+    with pytest.raises(ValueError, match="Asks cannot be frozen, torch.fx"):
+        frozen(Asks())
+
+
+def test_tiles_under_autocast_and_not_in_half_precision():
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(128, 128, 3, padding=1).requires_grad_(False), torch.rand(8, 128, 6, 6, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = (torch.autograd.grad(run(x).float().square().sum(), x)[0] for run in (ByTiles(conv), conv))
+    assert (found - expected).norm() < 0.02 * expected.norm()
+    half = ByTiles(conv.half())(x.half())
+    assert half.grad_fn.name() != "BackwardByTilesBackward"
+
+
 def test_what_goes_by_tiles():
     network, tiled = frozen(IR((1, 1, 1, 1), inner_norm=True).eval()), []
     for name, module in network.named_modules():
         if isinstance(module, ByTiles):
             tiled.append(name)
             assert module.conv.stride == (1, 1) and module.conv.in_channels >= 128
-    assert len(tiled) == 2  # of stages of one block each, those convolutions that neither halve the image nor are narrow
+    assert (
+        len(tiled) == 2
+    )  # of stages of one block each, those convolutions that neither halve the image nor are narrow
     assert not any(isinstance(module, ByTiles) for module in frozen(MobileFaceNet().eval()).modules())
 
 

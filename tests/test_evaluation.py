@@ -1,5 +1,7 @@
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from scipy.stats import mannwhitneyu
 
 import xfvlib as xfv
@@ -18,14 +20,14 @@ def test_auc_is_the_share_of_couples_in_order():
 def test_error_rates_count_the_decisions():
     fmr, fnmr, thresholds = ev.error_rates(SCORES, LABELS)
     for i in (1, 50, 200, 399):
-        accepted = SCORES >= thresholds[i]
+        accepted = thresholds[i] <= SCORES
         assert fmr[i] == pytest.approx(accepted[~LABELS].mean())
         assert fnmr[i] == pytest.approx((~accepted)[LABELS].mean())
 
 
 def test_equal_error_rate_is_where_both_rates_meet():
     eer, threshold = ev.equal_error_rate(SCORES, LABELS)
-    accepted = SCORES >= threshold
+    accepted = threshold <= SCORES
     assert accepted[~LABELS].mean() == pytest.approx(eer, abs=0.005)
     assert (~accepted)[LABELS].mean() == pytest.approx(eer, abs=0.005)
 
@@ -41,7 +43,7 @@ def test_separable_scores_have_no_errors():
 def test_tar_at_far_keeps_the_far():
     for far in (0.0, 0.01, 0.1, 1.0):
         tar, threshold = ev.tar_at_far(SCORES, LABELS, far)
-        accepted = SCORES >= threshold
+        accepted = threshold <= SCORES
         assert accepted[~LABELS].mean() <= far
         assert accepted[LABELS].mean() == pytest.approx(tar)
     with pytest.raises(ValueError, match="far"):
@@ -65,7 +67,7 @@ def test_a_folds_threshold_ignores_the_fold():
 @pytest.mark.parametrize(
     "scores, labels, words",
     [
-        ([0.1, 0.2], [True, True], "one kind"),
+        ([0.1, 0.2], [True, True], "both kinds"),
         ([0.1, np.nan], [True, False], "NaN"),
         ([0.1, 0.2, 0.3], [True, False], "length"),
     ],
@@ -102,10 +104,162 @@ def test_kept_threshold_is_the_computed_one(pairs):
 def test_mean_interval_holds_the_mean_as_often_as_it_promises():
     draws = np.random.default_rng(0).normal(0.3, 1, (200, 40))
     mean, low, high = np.array([ev.mean_interval(sample, draws=400) for sample in draws]).T
-    assert np.allclose(mean, draws.mean(axis=1)) and 0.88 < np.mean((low <= 0.3) & (0.3 <= high)) < 0.98
+    assert np.allclose(mean, draws.mean(axis=1)) and 0.88 < np.mean((low <= 0.3) & (high >= 0.3)) < 0.98
     many = ev.mean_interval(draws)
     assert many[0].shape == many[1].shape == (40,) and (many[1] < many[2]).all()
     again = ev.mean_interval(draws)
     assert all(np.array_equal(x, y) for x, y in zip(many, again))
     with pytest.raises(ValueError, match="two pairs"):
         ev.mean_interval([0.5])
+    for wrong in ([], 0.5, [0.1, np.nan], [[0.1, 0.2], [0.3, np.nan]]):
+        with pytest.raises(ValueError, match="two pairs or more, without NaN"):
+            ev.mean_interval(wrong)
+    for name, wrong in (("draws", 0), ("draws", -1), ("draws", 1.5), ("seed", "x"), ("seed", -1), ("seed", None)):
+        with pytest.raises(ValueError, match=f"{name} is {wrong!r}"):
+            ev.mean_interval([0.1, 0.2], **{name: wrong})
+    assert ev.mean_interval([0.1, 0.2], draws=np.int64(50), seed=np.int32(3)) == ev.mean_interval(
+        [0.1, 0.2], draws=50, seed=3
+    )
+
+
+EVERYTHING = {
+    "error_rates": ev.error_rates,
+    "auc": ev.auc,
+    "equal_error_rate": ev.equal_error_rate,
+    "tar_at_far": lambda scores, labels: ev.tar_at_far(scores, labels, 0.1),
+    "best_threshold": ev.best_threshold,
+    "accuracy": lambda scores, labels: ev.accuracy(scores, labels, 0.5),
+    "right_decisions": lambda scores, labels: ev.right_decisions(scores, labels, 0.5),
+    "cross_validated_accuracy": lambda scores, labels: ev.cross_validated_accuracy(
+        scores, labels, np.arange(len(labels)) % 2
+    ),
+}
+
+
+@pytest.mark.parametrize("call", EVERYTHING.values(), ids=EVERYTHING)
+@pytest.mark.parametrize(
+    "scores, labels, words",
+    [
+        ([], [], "at least 1"),
+        ([0.1, 0.2, 0.3, 0.4], [True, False, True], "one length"),
+        ([0.1, 0.2, 0.3, np.nan], [True, False, True, False], "1 NaN"),
+        ([0.1, 0.2, 0.3, 0.4], [True, False, None, False], "True .genuine. and False"),
+        ([0.1, 0.2, 0.3, 0.4], [True, False, np.nan, False], "True .genuine. and False"),
+        ([0.1, 0.2, 0.3, 0.4], pd.array([True, False, None, False], dtype="boolean"), "True .genuine. and False"),
+        ([0.1, 0.2, 0.3, 0.4], ["yes", "no", "yes", "no"], "True .genuine. and False"),
+        ([0.1, 0.2, 0.3, 0.4], [1, 2, 1, 2], "True .genuine. and False"),
+        ([0.1 + 1j, 0.2, 0.3, 0.4], [True, False, True, False], "real numbers"),
+        (["0.1", "0.2", "0.3", "0.4"], [True, False, True, False], "real numbers"),
+        ([0.1, None, 0.3, 0.4], [True, False, True, False], "real numbers"),
+        (None, [], "real numbers"),
+    ],
+    ids=[
+        "none",
+        "lengths",
+        "nan",
+        "None",
+        "NaN label",
+        "NA label",
+        "words",
+        "numbers",
+        "complex",
+        "text",
+        "no score",
+        "nothing",
+    ],
+)
+def test_what_is_not_known_of_the_pairs_is_never_guessed(call, scores, labels, words):
+    with pytest.raises(ValueError, match=words):
+        call(scores, labels)
+
+
+def test_labels_of_any_kind_that_say_true_or_false_are_read():
+    for labels in (
+        LABELS,
+        LABELS.astype(int),
+        LABELS.astype(float),
+        LABELS.tolist(),
+        pd.Series(LABELS),
+        LABELS.astype(object),
+    ):
+        assert ev.auc(SCORES, labels) == ev.auc(SCORES, LABELS) and ev.accuracy(SCORES, labels, 0.4) == ev.accuracy(
+            SCORES, LABELS, 0.4
+        )
+    assert ev.accuracy(SCORES.astype(np.float32), LABELS, np.float32(0.4)) == pytest.approx(
+        ev.accuracy(SCORES, LABELS, 0.4), abs=0.01
+    )
+
+
+def test_right_decisions_are_those_of_each_pair_at_its_threshold():
+    curves = rng.uniform(-1, 1, (5, 7))
+    labels, thresholds = np.array([True, False, True, True, False]), rng.uniform(-1, 1, 5)
+    expected = [[(score >= t) == same for score in row] for row, same, t in zip(curves, labels, thresholds)]
+    assert np.array_equal(ev.right_decisions(curves, labels, thresholds), expected)
+    assert np.array_equal(ev.right_decisions(curves[:, 2], labels, 0.1), (curves[:, 2] >= 0.1) == labels)
+
+
+def test_scores_and_labels_of_every_common_type_give_the_same_rates():
+    expected = [call(SCORES, LABELS) for call in EVERYTHING.values()]
+    for kind in (list, pd.Series, torch.from_numpy, lambda x: x.astype(object)):
+        for call, one in zip(EVERYTHING.values(), expected):
+            assert all(
+                np.array_equal(x, y)
+                for x, y in zip(np.atleast_1d(call(kind(SCORES), kind(LABELS))), np.atleast_1d(one))
+            )
+
+
+def test_curves_are_no_scores():
+    for call in (ev.error_rates, ev.auc, ev.best_threshold):
+        with pytest.raises(ValueError, match="one a pair"):
+            call(SCORES[:, None] * np.ones(3), LABELS)
+
+
+@pytest.mark.parametrize("threshold", [1.2, -1.2, np.nan, np.inf, None, "0.2", [0.2, 0.3], 0.2j])
+def test_no_decision_without_a_threshold_that_is_a_cosine(threshold):
+    with pytest.raises(ValueError, match="threshold is"):
+        ev.accuracy(SCORES, LABELS, threshold)
+
+
+@pytest.mark.parametrize("far", [np.nan, -0.1, np.inf, None, "0.1"])
+def test_a_rate_lies_between_0_and_1(far):
+    with pytest.raises(ValueError, match="far is"):
+        ev.tar_at_far(SCORES, LABELS, far)
+
+
+def test_wrong_folds_are_refused_in_words():
+    for folds in (np.zeros(400), np.arange(399) % 10, np.zeros((400, 2)), []):
+        with pytest.raises(ValueError, match="two folds at least, one a pair"):
+            ev.cross_validated_accuracy(SCORES, LABELS, folds)
+    with pytest.raises(ValueError, match="0 genuine pairs"):  # what is outside the first fold
+        ev.cross_validated_accuracy(SCORES, LABELS, (~LABELS).astype(int))
+
+
+def test_pairs_that_are_none_are_refused_in_words(tiny, tiny_pairs):
+    for wrong in (tiny_pairs[:0], [tiny_pairs[0], tiny_pairs[1]], [], None):
+        for call in (ev.embed_images, ev.scores, ev.calibrate):
+            with pytest.raises(ValueError, match="a PairSet with a pair or more is needed"):
+                call(tiny, wrong)
+    before = tiny.threshold
+    for same in (True, False):
+        with pytest.raises(ValueError, match="of both kinds"):
+            ev.calibrate(tiny, tiny_pairs[tiny_pairs.labels == same])
+    with pytest.raises(ValueError, match="batch is 0"):
+        ev.scores(tiny, tiny_pairs, batch=0)
+    assert tiny.threshold == before
+
+
+def test_every_image_is_embedded_once_and_pairs_keep_their_order(tiny, tiny_pairs):
+    known = ev.embed_images(tiny, tiny_pairs[::-3], batch=7)
+    assert list(known) == tiny_pairs[::-3].names
+    some = tiny_pairs[[100, 3, 3, 57]]
+    expected = [float(known[pair.name_a] @ known[pair.name_b]) for pair in some]
+    assert np.allclose(ev.scores(tiny, some), expected, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_model_on_the_gpu_scores_pairs_on_the_cpu(tiny, tiny_pairs):
+    from copy import deepcopy
+
+    model = deepcopy(tiny).to("cuda")
+    assert np.allclose(ev.scores(model, tiny_pairs), ev.scores(tiny, tiny_pairs), atol=1e-3)
+    assert all(row.device.type == "cpu" for row in ev.embed_images(model, tiny_pairs).values())

@@ -15,11 +15,10 @@ import pytest
 import torch
 
 import xfvlib as xfv
-from xfvlib import pairs as pairs_module
-from xfvlib.pairs.binfile import read_bin
 from xfvlib.faithfulness import deletion_scores
 from xfvlib.notebook import examples
-from xfvlib.pairs import orl_photo_path
+from xfvlib.pairs import crops, orl_photo_path, tables
+from xfvlib.pairs.binfile import read_bin
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
 real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="real samples do not lie beside the project")
@@ -143,15 +142,15 @@ def test_opening_6000_pairs_decodes_nothing_and_stays_small(tmp_path, arcface, c
     pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(pairs) == 6000 and peak < 300e6 and len(pairs.images.kept) == 0
-    assert pairs[5999].b.shape == (3, 112, 112) and len(pairs.images.kept) == 2
+    assert len(pairs) == 6000 and peak < 300e6 and pairs.images.kept.cache_info().currsize == 0
+    assert pairs[5999].b.shape == (3, 112, 112) and pairs.images.kept.cache_info().currsize == 2
 
 
 def test_only_the_last_crops_stay_in_memory(monkeypatch, tmp_path, arcface, content):
-    monkeypatch.setattr(pairs_module, "CROPS_KEPT", 4)
+    monkeypatch.setattr(crops, "CROPS_KEPT", 4)
     (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content))
     pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
-    assert len([pair for pair in pairs]) == 20 and len(pairs.images.kept) == 4
+    assert len([pair for pair in pairs]) == 20 and pairs.images.kept.cache_info().currsize == 4
 
 
 def lfw_folder(root, photos="lfw-deepfunneled"):
@@ -188,7 +187,7 @@ def test_landmarks_are_found_once(tmp_path, own_cache, arcface, monkeypatch):
     lfw_folder(tmp_path / "data")
     first = xfv.load_pairs("lfw", root=tmp_path / "data", model=arcface)[0]
     assert len(list((own_cache / "landmarks").iterdir())) == 2
-    monkeypatch.setattr(pairs_module.alignment, "find_landmarks", lambda *_, **__: pytest.fail("detected twice"))
+    monkeypatch.setattr(crops.alignment, "landmark_row", lambda *_: pytest.fail("detected twice"))
     again = xfv.load_pairs("lfw", root=tmp_path / "data", model=arcface)[0]
     assert torch.equal(first.a, again.a)
 
@@ -243,7 +242,7 @@ def test_csv_of_pairs(tmp_path, own_cache, arcface):
     table.assign(fold=[4, 5]).to_csv(tmp_path / "pairs.csv", index=False)
     assert list(xfv.load_pairs("csv", file=tmp_path / "pairs.csv", model=arcface).folds) == [4, 5]
     for broken, error, words in (
-        (table.drop(columns="same"), ValueError, "no column same"),
+        (table.drop(columns="same"), ValueError, "needed are path_a, path_b, same"),
         (table.assign(same=["yes", "no"]), ValueError, "line 2"),
         (table.assign(path_b="absent.jpg"), FileNotFoundError, "absent.jpg"),
     ):
@@ -272,7 +271,7 @@ def test_only_a_csv_whose_folders_are_people_says_who_is_in_its_images(tmp_path)
 
 def test_pairs_are_numbered_as_two_of_all_names():
     names = [f"{person}/{photo}" for person in "abc" for photo in range(3)]
-    rows = [pairs_module.two_of(names, number) for number in range(36)]
+    rows = [tables._two_of(names, number) for number in range(36)]
     assert {row[:2] for row in rows} == set(combinations(names, 2))
     assert all(same == (a[0] == b[0]) and fold == -1 for a, b, same, fold in rows)
 

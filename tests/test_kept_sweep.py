@@ -1,4 +1,4 @@
-"""The kept sweeps over ORL, which notebooks 7 and 10 read, belong to the model and the data that come with the workbook."""
+"""The kept sweeps over ORL, which notebooks 7 and 10 read, belong to the model and the data of the workbook."""
 
 import json
 from pathlib import Path
@@ -67,25 +67,41 @@ def test_every_method_was_scored_on_these_pairs(setting):
     name, model, pairs = setting
     table, settings = read_table(RESULTS / f"methods_{name}.parquet")
     assert settings["model hash"] == model_hash(model) and table.error.isna().all()
-    assert (table.threshold == settings["threshold"]).all() and (name != "orl" or settings["threshold"] == model.threshold)
+    assert (table.threshold == settings["threshold"]).all() and (
+        name != "orl" or settings["threshold"] == model.threshold
+    )
     assert set(METHODS) <= set(settings["methods"]) == set(settings["seconds a pair"])
     many = pairs.draw(100)
     hashes = {200: data_hash(many), 80: data_hash(many.draw(40))}
     for label, count in settings["pairs"].items():
         rows = table[table.method == label]
-        assert settings["data hash"][label] == hashes[count] and count == (200 if settings["seconds a pair"][label] < 20 else 80)
+        assert settings["data hash"][label] == hashes[count] and count == (
+            200 if settings["seconds a pair"][label] < 20 else 80
+        )
         assert rows.groupby("same").pair.nunique().tolist() == [count // 2, count // 2]
     assert not table.duplicated(["pair", "method", "metric", "masked", "fill"]).any()
     once = table.drop_duplicates("pair")
-    assert once[["name_a", "name_b"]].to_numpy().tolist() == many.table[["name_a", "name_b"]].iloc[once.pair].to_numpy().tolist()
+    assert (
+        once[["name_a", "name_b"]].to_numpy().tolist()
+        == many.table[["name_a", "name_b"]].iloc[once.pair].to_numpy().tolist()
+    )
 
 
 def test_a_pair_of_the_comparison_is_what_is_computed_now(setting):
     name, model, pairs = setting
     table, settings = read_table(RESULTS / f"methods_{name}.parquet")
     first = table[table.pair == 0]
-    chosen = pairs[[pairs.table[["name_a", "name_b"]].agg(tuple, axis=1).tolist().index((first.name_a.iloc[0], first.name_b.iloc[0]))]]
-    now = deletion_table(model, chosen, ["fggb", "xssab"], settings["metrics"], threshold=settings["threshold"], controls=False)
+    chosen = pairs[
+        [
+            pairs.table[["name_a", "name_b"]]
+            .agg(tuple, axis=1)
+            .tolist()
+            .index((first.name_a.iloc[0], first.name_b.iloc[0]))
+        ]
+    ]
+    now = deletion_table(
+        model, chosen, ["fggb", "xssab"], settings["metrics"], threshold=settings["threshold"], controls=False
+    )
     both = now.merge(first, on=["method", "metric", "ranking", "masked", "fill"], suffixes=("", "_kept"))
     assert len(both) == len(now) and np.allclose(np.stack(both.scores), np.stack(both.scores_kept), atol=0.003)
 
@@ -93,7 +109,9 @@ def test_a_pair_of_the_comparison_is_what_is_computed_now(setting):
 def test_the_patch_test_is_of_the_same_model_and_begins_alike_for_every_method(setting):
     name, model, pairs = setting
     kept = pd.read_parquet(RESULTS / f"patches_{name}.parquet")
-    assert kept.attrs["model hash"] == model_hash(model) and kept.attrs["data hash"] == data_hash(pairs.draw(100).draw(40))
+    assert kept.attrs["model hash"] == model_hash(model) and kept.attrs["data hash"] == data_hash(
+        pairs.draw(100).draw(40)
+    )
     assert set(kept.groupby("method").size()) == {kept.attrs["pairs"]} == {80}
     assert (kept.groupby("pair")[["accepted", "donor", "same"]].nunique() == 1).all(axis=None)
     assert np.stack(kept.scores)[:, 0] == pytest.approx(

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import xfvlib as xfv
-from xfvlib import deletion, evaluation, frequency, plots
+from xfvlib import evaluation, frequency, plots
+from xfvlib.faithfulness import deletion_area, deletion_scores, read_table
 from xfvlib.files import DATA
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
@@ -15,7 +16,9 @@ real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="real samples are not at 
 
 @real
 @pytest.mark.parametrize(
-    "weights, least", [(SAMPLES / "mobilefacenet" / "mobilefacenet.pt", 0.985), (None, 0.98)], ids=["mobilefacenet", "dlib"]
+    "weights, least",
+    [(SAMPLES / "mobilefacenet" / "mobilefacenet.pt", 0.985), (None, 0.98)],
+    ids=["mobilefacenet", "dlib"],
 )
 def test_real_models_on_real_lfw(weights, least):
     model = xfv.load_model(weights=weights) if weights else xfv.load_model()
@@ -25,7 +28,7 @@ def test_real_models_on_real_lfw(weights, least):
     accuracies, _ = evaluation.cross_validated_accuracy(scores, pairs.labels, pairs.folds)
     assert accuracies.mean() >= least
     if weights:  # the kept comparison of all methods takes the threshold of these pairs
-        kept = deletion.read_table(DATA / "results" / "methods_lfw.parquet")[1]["threshold"]
+        kept = read_table(DATA / "results" / "methods_lfw.parquet")[1]["threshold"]
         assert kept == pytest.approx(evaluation.equal_error_rate(scores, pairs.labels)[1], abs=6e-5)
 
 
@@ -40,9 +43,12 @@ def test_explanations_run_on_the_real_mobilefacenet_unchanged(monkeypatch):
     areas = {}
     for name, rankings in (("fggb", maps), ("random", [random] * len(maps))):
         for kind in ("deletion", "insertion"):
-            scores = [deletion.deletion_scores(model, pair, m, kind=kind, fill="mean") for pair, m in zip(genuine, rankings)]
-            areas[name, kind] = deletion.deletion_area(scores, genuine.labels, model.threshold)[1]
-    assert areas["fggb", "deletion"] < areas["random", "deletion"] and areas["fggb", "insertion"] > areas["random", "insertion"]
+            scores = [deletion_scores(model, pair, m, kind=kind, fill="mean") for pair, m in zip(genuine, rankings)]
+            areas[name, kind] = deletion_area(scores, genuine.labels, model.threshold)[1]
+    assert (
+        areas["fggb", "deletion"] < areas["random", "deletion"]
+        and areas["fggb", "insertion"] > areas["random", "insertion"]
+    )
     influence = frequency.frequency_influence(model, genuine[0])
     assert len(influence.a) == 57 and influence.a[1:16].abs().sum() > influence.a[40:].abs().sum()
     monkeypatch.setattr(plots, "display", lambda picture: None)

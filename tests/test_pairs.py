@@ -4,8 +4,7 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import files
-from xfvlib import pairs as pairs_module
-from xfvlib.pairs import person
+from xfvlib.pairs import Crops, orl_photo_path, person
 
 
 def test_protocol_is_balanced_and_people_stay_in_one_fold(pairs):
@@ -59,11 +58,17 @@ def test_all_pairs(pairs):
     assert len(everything) == 79_800 and everything.labels.sum() == 40 * 45
 
 
-def test_crops_are_made_again_from_the_photographs(tmp_path, monkeypatch, pairs):
-    monkeypatch.setenv("XFV_CACHE", str(tmp_path))
-    fresh = pairs_module.orl_images.__wrapped__((150, 150), "dlib")
-    assert len(fresh) == 400 and len(list(tmp_path.iterdir())) == 1
-    assert all(torch.equal(fresh[name], pairs.image(name)) for name in ("s1/1", "s20/7"))
+def test_supposed_faces_are_known(pairs):
+    assert all(pairs.images[name].isfinite().all() for name in ("s33/4", "s37/4", "s1/1"))
+    assert {"s33/4", "s37/4"} == pairs.images.supposed
+
+
+def test_what_is_handed_out_is_a_copy(pairs):
+    for give in (lambda: pairs.image("s1/1"), lambda: pairs.images["s1/1"], lambda: pairs.pair("s1/1", "s1/2").a):
+        before = give().clone()
+        give().zero_()
+        give()[0] += 1
+        assert torch.equal(give(), before)
 
 
 def test_unknown_data_set_lists_the_known_ones():
@@ -116,9 +121,7 @@ def test_interrupted_write_keeps_the_former_file(tmp_path):
 def test_read_only_cache_says_what_to_set(monkeypatch):
     monkeypatch.setenv("XFV_CACHE", "/proc/xfv")  # cannot be written to, not even by root
     with pytest.raises(PermissionError, match="XFV_CACHE"):
-        xfv.load_model()
-    with pytest.raises(PermissionError, match="XFV_CACHE"):
-        pairs_module.orl_images.__wrapped__((150, 150), "dlib")
+        Crops({"one": orl_photo_path("s1/1")})["one"]
 
 
 def test_draw_gives_as_many_of_each_kind_and_the_same_again(pairs):

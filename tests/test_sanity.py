@@ -1,4 +1,8 @@
+from dataclasses import replace
+from functools import wraps
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,6 +17,18 @@ def test_similarity_of_maps_is_a_rank_correlation():
     assert sanity.map_similarity(one, 3 * one**3 - 1) == pytest.approx(1)
     assert sanity.map_similarity(one, -one) == pytest.approx(-1)
     assert np.isnan(sanity.map_similarity(one, torch.zeros(20, 20)))
+    for other, words in (
+        (one[:10], "here \\(20, 20\\)"),
+        (one.flatten(), "a map is"),
+        (torch.where(one > 0.9, torch.nan, one), "NaN"),
+    ):
+        for maps in ((one, other), (other, one)):
+            with pytest.raises(ValueError, match="a map is"):
+                sanity.map_similarity(*maps)
+        with pytest.raises(ValueError, match=words):
+            sanity.map_similarity(one, other)
+    with pytest.raises(TypeError, match="tensor"):
+        sanity.map_similarity(one, None)
 
 
 def test_randomisation_goes_from_the_embedding_to_the_pixels_and_keeps_the_numbers(tiny):
@@ -48,6 +64,46 @@ def test_a_partner_is_its_own_best_stand_in(tiny, tiny_pairs):
     assert sanity.swapped_partner(tiny, pair, other.b, threshold=THRESHOLD) == expected and expected < 0.99
 
 
+def test_two_partners_cost_one_preparation_of_the_probe(tiny, tiny_pairs, monkeypatch):
+    pair, other, calls, method = tiny_pairs[0], tiny_pairs[180].b, [], xfv.METHODS["occlusion"]
+
+    @wraps(method.prepare)
+    def prepare(**given):
+        calls.append(1)
+        return method.prepare(**given)
+
+    monkeypatch.setitem(xfv.METHODS, "occlusion", replace(method, prepare=prepare))
+    found = sanity.swapped_partner(tiny, pair, other, "occlusion", threshold=THRESHOLD)
+    assert len(calls) == 1
+    maps = [method(tiny, pair.a, partner, threshold=THRESHOLD) for partner in (pair.b, other)]
+    assert found == pytest.approx(sanity.map_similarity(*maps))
+
+
+@pytest.mark.parametrize("method", ["fggb", "gradient", "occlusion", "grad_cam"])
+def test_forgetting_leaves_the_model_and_its_maps_alone(tiny, tiny_pairs, method):
+    pair, options = tiny_pairs[0], {"layer": "3"} if method == "grad_cam" else {}
+    weights = {name: value.clone() for name, value in tiny.state_dict().items()}
+    before = xfv.METHODS[method](tiny, pair.a, pair.b, threshold=THRESHOLD, **options)
+    sanity.weight_randomisation(tiny, pair, method, threshold=THRESHOLD, **options)
+    assert all(torch.equal(value, weights[name]) for name, value in tiny.state_dict().items())
+    assert torch.equal(xfv.METHODS[method](tiny, pair.a, pair.b, threshold=THRESHOLD, **options), before)
+
+
+def test_unknown_methods_and_options_are_refused_in_words(tiny, tiny_pairs):
+    pair = tiny_pairs[0]
+    for call in (
+        lambda *given, **how: sanity.weight_randomisation(tiny, pair, *given, **how),
+        lambda *given, **how: sanity.swapped_partner(tiny, pair, pair.b, *given, **how),
+        lambda *given, **how: sanity.identical_images(tiny, pair.a, *given, **how),
+    ):
+        with pytest.raises(ValueError, match="'fggb'"):
+            call("fgbg")
+        with pytest.raises(TypeError, match="no option 'blurr'"):
+            call("fggb", blurr=3)
+        with pytest.raises(ValueError, match="threshold is"):
+            call("fggb", threshold=7)
+
+
 def test_identical_images_on_the_default_model(model, pairs):
     assert sanity.identical_images(model, pairs[0].a) < 1e-3
 
@@ -58,15 +114,19 @@ def test_patches_hold_the_donor_and_nothing_else_changes(crops):
     assert torch.equal(image[:, places], crops[1][:, places]) and torch.equal(image[:, ~places], crops[0][:, ~places])
     assert 25 <= places.sum() <= 5 * 25  # 28 pixels of 112 are 5 of 20
     again = sanity.patched(pair, crops[1], patches=5, side=28, seed=3)
-    assert torch.equal(again[0], image) and not torch.equal(sanity.patched(pair, crops[1], patches=5, side=28, seed=4)[1], places)
+    assert torch.equal(again[0], image) and not torch.equal(
+        sanity.patched(pair, crops[1], patches=5, side=28, seed=4)[1], places
+    )
 
 
 def test_an_order_that_knows_the_places_puts_everything_right_first(tiny, tiny_pairs, monkeypatch):
-    """An oracle marks a stranger's patches against a match and the partner's for it: perfect localisation, whatever was decided;
-    where that was wrong, nothing is left of the error when the patches are gone."""
+    """An oracle marks a stranger's patches against a match and the partner's for it: perfect localisation, whatever was
+    decided; where that was wrong, nothing is left of the error when the patches are gone."""
 
-    def oracle(model, image, reference, *, threshold):
-        name, original = next((name, one) for name, one in tiny_pairs.images.items() if (one == image).all(dim=0).float().mean() > 0.3)
+    def oracle(image, reference):
+        name, original = next(
+            (name, one) for name, one in tiny_pairs.images.items() if (one == image).all(dim=0).float().mean() > 0.3
+        )
         partner = next(name for name, one in tiny_pairs.images.items() if torch.equal(one, reference))
         changed = (image != original).any(dim=0).float()
         return -changed if name[:2] == partner[:2] else changed
@@ -75,7 +135,7 @@ def test_an_order_that_knows_the_places_puts_everything_right_first(tiny, tiny_p
     table = sanity.patch_test(tiny, tiny_pairs[::6], ["oracle", "gradient"], threshold=THRESHOLD, patches=12)
     assert len(table) == 32 * 5
     assert set(table.method) == {"oracle", "gradient", "random", "blob", "blob reversed"}
-    by = {method: rows for method, rows in table.groupby("method")}
+    by = dict(iter(table.groupby("method")))
     assert (by["oracle"].localisation == 1).all() and by["random"].localisation.mean() == pytest.approx(0.5, abs=0.02)
     wrong = (by["oracle"].accepted != by["oracle"].same).to_numpy()
     assert 3 <= wrong.sum() <= 29
@@ -100,13 +160,57 @@ def test_rates_are_shares_of_wrong_decisions(tiny, tiny_pairs):
 
 @pytest.mark.parametrize(
     "wrong, words",
-    [({"patches": 0}, "patches is 0"), ({"side": 120}, "smaller"), ({"side": 0}, "above 0"), ({"patches": 500, "side": 56}, "whole image")],
+    [
+        ({"patches": 0}, "patches is 0"),
+        ({"patches": 2.5}, "patches is 2.5"),
+        ({"side": 120}, "smaller"),
+        ({"side": 0}, "above 0"),
+        ({"side": float("nan")}, "above 0"),
+        ({"side": -3}, "above 0"),
+        ({"patches": 500, "side": 56}, "whole image"),
+        ({"donor": torch.zeros(3, 10, 10)}, "differ in size"),
+        ({"donor": torch.full((3, 20, 20), 255.0)}, "outside"),
+    ],
 )
 def test_patches_must_leave_something_and_cover_something(crops, wrong, words):
     with pytest.raises(ValueError, match=words):
-        sanity.patched(xfv.Pair(*crops), crops[1], **wrong)
+        sanity.patched(xfv.Pair(*crops), **({"donor": crops[1]} | wrong))
 
 
 def test_a_donor_of_another_person_is_needed(tiny, tiny_pairs):
     with pytest.raises(ValueError, match="another person"):
         sanity.patch_test(tiny, tiny_pairs[[0, 1, 2]], ["gradient"], threshold=THRESHOLD)
+    for wrong in (list(tiny_pairs[::6]), tiny_pairs[:0], None):
+        with pytest.raises(ValueError, match="PairSet with a pair or more"):
+            sanity.patch_test(tiny, wrong, ["gradient"], threshold=THRESHOLD)
+    for wrong, words in ((None, "NoneType"), (tiny_pairs[0].b[:, :9, :9], "differ in size")):
+        with pytest.raises((TypeError, ValueError), match=words):
+            sanity.swapped_partner(tiny, tiny_pairs[0], wrong, threshold=THRESHOLD)
+    for seed in (-1, 1.5, None, "3"):
+        with pytest.raises(ValueError, match="seed is"):
+            next(sanity.cascading_randomisation(tiny, seed=seed))
+
+
+def test_rates_of_another_table_are_refused_in_words(tiny, tiny_pairs):
+    table = sanity.patch_test(tiny, tiny_pairs[[2, 3, 40]], [], threshold=THRESHOLD)
+    for wrong in (pd.DataFrame(), pd.DataFrame({"x": [1]}), None, table[:0]):
+        with pytest.raises(ValueError, match="a table of patch_test is needed"):
+            sanity.patch_rates(wrong)
+    with pytest.raises(ValueError, match=r"True .genuine. and False"):
+        sanity.patch_rates(table.assign(same=None))
+    with pytest.raises(ValueError, match="two pairs or more"):
+        sanity.patch_rates(table)
+    with pytest.raises(ValueError, match="draws is 0"):
+        sanity.patch_rates(pd.concat([table, table]), draws=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_model_on_the_gpu_is_tested_with_pairs_on_the_cpu(tiny, tiny_pairs):
+    from copy import deepcopy
+
+    model, pair = deepcopy(tiny).to("cuda"), tiny_pairs[0]
+    table = sanity.patch_test(model, tiny_pairs[::6], ["fggb", "occlusion"], threshold=THRESHOLD)
+    assert all(isinstance(scores, np.ndarray) for scores in table.scores)
+    assert 0 <= sanity.identical_images(model, pair.a, threshold=THRESHOLD) <= 1
+    assert sanity.swapped_partner(model, pair, pair.b, threshold=THRESHOLD) == pytest.approx(1)
+    assert len(sanity.weight_randomisation(model, pair, threshold=THRESHOLD)) == 4

@@ -14,8 +14,10 @@ import cloudpickle
 import numpy as np
 import pandas as pd
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import torch
+from distributed import Client
 from PIL import Image
 from torch import nn
 
@@ -23,8 +25,10 @@ import xfvlib as xfv
 from xfvlib.faithfulness import areas, deletion_table
 from xfvlib.models.frozen import frozen
 from xfvlib.pairs import Crops
-from xfvlib.sweep import block_path, connected, gradient_path, read_costs, read_maps, tiles
+from xfvlib.sweep import _tiles, connected, read_costs, read_maps
+from xfvlib.sweep.folder import block_path
 
+SMALL = {"xface": {"sizes": (17, 34), "stride": 11, "blur": 12}}
 QUICK = {"threshold": 0.945, "block": 8}
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that workers need not find the tests
 METRICS = [{"metric": "deletion", "steps": 4, "masked": "both"}, {"metric": "insertion", "steps": 4}]
@@ -58,7 +62,11 @@ def equal(table, other):
 
 
 def test_a_sweep_is_the_plain_loop(tiny, some, client, tmp_path):
-    methods = {"fggb": {"method": "fggb"}, "sharp": {"method": "fggb", "blur": 0, "gradient": "signed"}, "gradient": {"method": "gradient"}}
+    methods = {
+        "fggb": {"method": "fggb"},
+        "sharp": {"method": "fggb", "blur": 0, "gradient": "signed"},
+        "gradient": {"method": "gradient"},
+    }
     metrics = [*METRICS, "scores", {"metric": "deletion", "fill": "mean", "steps": 3, "pairs": "genuine"}]
     swept = xfv.sweep(tiny, some, methods, metrics, out=tmp_path, client=client, **QUICK)
     looped = deletion_table(tiny, some, methods, metrics, threshold=0.945)
@@ -68,11 +76,14 @@ def test_a_sweep_is_the_plain_loop(tiny, some, client, tmp_path):
 
 
 def test_an_address_is_as_good_as_a_client(tiny, some, undisturbed, client, tmp_path, capfd):
-    equal(xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=client.scheduler.address, progress=True, **QUICK), undisturbed)
+    equal(
+        xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=client.scheduler.address, progress=True, **QUICK),
+        undisturbed,
+    )
     assert "4 of 4 blocks" in capfd.readouterr().err
 
 
-def test_an_images_gradients_are_computed_once_for_all_its_pairs(tiny, tiny_pairs, client, tmp_path):
+def test_an_image_is_prepared_once_for_all_its_pairs(tiny, tiny_pairs, client, tmp_path):
     names = list(tiny_pairs.images)
     table = tiny_pairs.table
     square = tiny_pairs[(table.name_a.isin(names[:10]) & table.name_b.isin(names[10:])).to_numpy()]
@@ -82,21 +93,60 @@ def test_an_images_gradients_are_computed_once_for_all_its_pairs(tiny, tiny_pair
     for room in (1e9, 4 * 11 * 400 * 7, 0):  # for all images, for seven of them, for none
         tables[room] = xfv.sweep(tiny, square, ["fggb"], metrics, out=tmp_path / str(room), client=client, keep_bytes=room, block=16,
                                  threshold=0.945, controls=False)  # fmt: skip
-    used = [read_costs(tmp_path / str(room)).gradients.sum() for room in tables]
+    used = [read_costs(tmp_path / str(room)).preparations.sum() for room in tables]
     assert used[0] == 20
     assert used[0] < used[1] < used[2] == read_costs(tmp_path / "0").images.sum()
     equal(tables[1e9], tables[0])
     equal(tables[1e9], list(tables.values())[1])
-    xfv.sweep(tiny, square, ["fggb"], metrics | {"masked": "probe"}, out=tmp_path / "probe", client=client, threshold=0.945, controls=False)
-    assert read_costs(tmp_path / "probe").gradients.sum() == 10  # references need no map where they stay whole
+    xfv.sweep(
+        tiny,
+        square,
+        ["fggb"],
+        metrics | {"masked": "probe"},
+        out=tmp_path / "probe",
+        client=client,
+        threshold=0.945,
+        controls=False,
+    )
+    assert read_costs(tmp_path / "probe").preparations.sum() == 10  # references need no map where they stay whole
+
+
+TWO_STAGES = {
+    "fggb": {"method": "fggb"}, "similarity": {"method": "fggb", "part": "similarity"}, "xface": {"method": "xface", **SMALL["xface"]},
+    "against the clean": {"method": "xface", "scoring": 2, **SMALL["xface"]}, "corrrise": {"method": "corrrise", "masks": 60},
+    "minplus": {"method": "minplus", "quick": True, "tmax": 1}, "lime": {"method": "lime", "samples": 60, "superpixels": 16}, "occlusion": {"method": "occlusion"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("block", [100, 20])
+def test_every_pair_of_ten_images_costs_ten_preparations(tiny, tiny_pairs, client, tmp_path, block):
+    """Of each method of two stages; labels that differ only in the second stage share them."""
+    pytest.importorskip("zarr")
+    assert {given["method"] for given in TWO_STAGES.values()} == {
+        name for name, method in xfv.METHODS.items() if method.prepare
+    }
+    names = list(tiny_pairs.images)[:10]
+    pairs = tiny_pairs[tiny_pairs.table.isin(names)[["name_a", "name_b"]].all(axis=1).to_numpy()]
+    itself = pd.DataFrame({"name_a": names, "name_b": names, "same": True, "fold": -1})
+    pairs = xfv.PairSet("ten", pd.concat([pairs.table, itself]), pairs.images)
+    assert len(pairs) == 55
+    xfv.sweep(tiny, pairs, TWO_STAGES, "scores", out=tmp_path, client=client, maps="zarr", threshold=0.3, block=block)
+    assert read_costs(tmp_path).preparations.sum() == 10 * len({given["method"] for given in TWO_STAGES.values()})
+    for label, given in TWO_STAGES.items():
+        options = {key: value for key, value in given.items() if key != "method"}
+        for pair, both in zip(pairs, read_maps(tmp_path, label, range(55))):
+            method = xfv.METHODS[given["method"]]
+            for kept, images in zip(both, ((pair.a, pair.b), (pair.b, pair.a))):
+                alone = method(tiny, *images, threshold=0.3, **options).numpy()
+                assert np.allclose(kept, alone, atol=1e-3 * np.abs(alone).max() + 1e-9), (label, pair)
 
 
 def test_tiles_hold_every_pair_once_and_few_images(tiny_pairs):
     for pairs, block in ((tiny_pairs, 16), (tiny_pairs[:7], 3), (tiny_pairs[:7], 100)):
-        found = tiles(pairs.table, block)
+        found = _tiles(pairs.table, block)
         assert sorted(np.concatenate(found)) == list(range(len(pairs)))
         assert all(len(tile) == block for tile in found[:-1]) and 0 < len(found[-1]) <= block
-    tiled, drawn = tiles(tiny_pairs.table, 16), np.array_split(np.random.default_rng(0).permutation(190), 12)
+    tiled, drawn = _tiles(tiny_pairs.table, 16), np.array_split(np.random.default_rng(0).permutation(190), 12)
     images, at_random = (np.mean([len(tiny_pairs[tile].names) for tile in tiling]) for tiling in (tiled, drawn))
     assert images < 0.7 * at_random
 
@@ -108,14 +158,178 @@ def test_starting_again_computes_only_what_is_missing(tiny, some, undisturbed, c
     written = [path.stat().st_mtime_ns for path in blocks]
     blocks[1].unlink()
     blocks[2].write_bytes(blocks[2].read_bytes()[:-100])  # as after a loss of power
-    (tmp_path / "blocks" / ".123-000001.parquet").write_bytes(b"half a file")
-    (tmp_path / "gradients").mkdir()
-    for name in some.names:
-        gradient_path(tmp_path, name, "{}").write_bytes(b"\x93NUMPY")
+    scratch = tmp_path / f"scratch-{pq.read_schema(blocks[0]).metadata[b'job'].decode()[:16]}"
+    scratch.mkdir()
+    (scratch / "123-000001.parquet").write_bytes(b"half a file")
     equal(run(), undisturbed)
     again = [path.stat().st_mtime_ns for path in blocks]
     assert [a == b for a, b in zip(written, again)] == [True, False, False, True]
     assert len(list((tmp_path / "blocks").iterdir())) == 4
+
+
+def test_preparations_of_a_run_that_broke_off_are_used_if_they_are_whole(
+    tiny, some, undisturbed, client, tmp_path, monkeypatch
+):
+    methods = {
+        "fggb": {"method": "fggb"},
+        "fussy": {"method": "fussy", "limit": max(float(p.a.sum() + p.b.sum()) for p in some) - 0.1},
+    }
+    monkeypatch.setitem(xfv.METHODS, "fussy", fussy)
+    with pytest.raises(RuntimeError, match="1 of 4 blocks failed"):
+        xfv.sweep(tiny, some, methods, METRICS, out=tmp_path, client=client, **QUICK)
+    kept = sorted(tmp_path.glob("scratch-*/*.prepared"))
+    before = read_costs(tmp_path).preparations.sum()
+    assert len(kept) > 2 and before < 20
+    contents = [path.read_bytes() for path in kept]
+    damaged = [contents[0][:99] + bytes([contents[0][99] ^ 4]) + contents[0][100:], contents[1][:-9], contents[2]]
+    for path, content in zip(kept, [*damaged, b"", contents[3]]):
+        path.write_bytes(content)
+    monkeypatch.setitem(xfv.METHODS, "fussy", lambda model, image, reference, *, limit: image.sum(dim=0))
+    table = xfv.sweep(tiny, some, methods, METRICS, out=tmp_path, client=client, **QUICK)
+    equal(table[~table.method.str.contains("fussy")].reset_index(drop=True), undisturbed)
+    assert read_costs(tmp_path).preparations.sum() - before <= 4
+    assert not list(tmp_path.glob("scratch-*"))
+
+
+def test_a_changed_bit_is_seen_or_changes_nothing(tiny, some, undisturbed, client, tmp_path):
+    run = lambda: xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=client, **QUICK)
+    run()
+    path = block_path(tmp_path, 2)
+    content, hits = path.read_bytes(), []
+    for bit in range(3, 8 * len(content), 211):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            equal(xfv.read_sweep(tmp_path), undisturbed)
+        except ValueError as error:
+            assert str(path) in str(error)
+            hits.append(bytes(changed))
+    assert len(hits) > 100
+    for changed in hits[:: len(hits) // 3]:
+        path.write_bytes(changed)
+        equal(run(), undisturbed)
+
+
+def test_blocks_of_another_sweep_are_not_taken_for_this_ones(tiny, some, undisturbed, client, tmp_path):
+    run = lambda out, threshold: xfv.sweep(
+        tiny, some, ["fggb"], METRICS, out=tmp_path / out, client=client, block=8, threshold=threshold
+    )
+    run("ours", 0.945)
+    run("other", 0.9)
+    shutil.copy(block_path(tmp_path / "other", 1), block_path(tmp_path / "ours", 1))
+    with pytest.raises(ValueError, match="000001.*another sweep"):
+        xfv.read_sweep(tmp_path / "ours")
+    equal(run("ours", 0.945), undisturbed)
+    (tmp_path / "ours" / "manifest.json").unlink()
+    with pytest.raises(ValueError, match="'blocks' but no sweep"):
+        run("ours", 0.9)
+    with pytest.raises(FileNotFoundError, match="no manifest"):
+        xfv.read_sweep(tmp_path / "ours")
+
+
+@pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"name": "an extension", "versions": []}', "[" * 100_000])
+def test_a_manifest_of_something_else_is_refused_in_words(tiny, some, tmp_path, manifest):
+    (tmp_path / "manifest.json").write_text(manifest)
+    for read in (xfv.read_sweep, lambda out: xfv.sweep(tiny, some, ["fggb"], METRICS, out=out, **QUICK)):
+        with pytest.raises(ValueError, match="damaged, or no sweep's manifest"):
+            read(tmp_path)
+    assert (tmp_path / "manifest.json").read_text() == manifest
+
+
+FOREIGN = [
+    "gradients/mine.npy",
+    "job-notes.pickle",
+    ".123-notes",
+    "scratch/mine",
+    "blocks/.1-mine",
+    "scratch-mine/notes",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_folder_with_other_things_is_refused_and_nothing_in_it_is_deleted(tiny, some, client, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("years of work")
+    with pytest.raises(ValueError, match=f"{name.split('/')[0]}' but no sweep"):
+        xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=client, **QUICK)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+    begun = tmp_path / "begun"
+    for _ in range(2):
+        xfv.sweep(tiny, some[:8], [], "scores", out=begun, client=client, **QUICK)
+        (begun / name).parent.mkdir(exist_ok=True)
+        (begun / name).write_text("years of work")
+        block_path(begun, 0).write_bytes(b"")
+    xfv.sweep(tiny, some[:8], [], "scores", out=begun, client=client, **QUICK)
+    assert (begun / name).read_text() == "years of work"
+
+
+def test_a_folder_that_is_none_is_answered_in_words(tiny, some, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out in ("file", "file/below", "link", "/proc/sweep"):
+        with pytest.raises(OSError, match="no folder that can be written to"):
+            xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path / out, **QUICK)
+    assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / "nowhere").exists()
+
+
+def test_a_second_sweep_in_one_folder_is_refused(tiny, some, client, tmp_path, monkeypatch):
+    monkeypatch.setitem(xfv.METHODS, "slow", slow)
+    run = lambda: xfv.sweep(tiny, some, ["slow"], METRICS, out=tmp_path, client=client, **QUICK)
+    first = threading.Thread(target=run)
+    first.start()
+    while not (tmp_path / "manifest.json").exists():
+        time.sleep(0.01)
+    with pytest.raises(RuntimeError, match="another sweep is running"):
+        run()
+    first.join()
+    assert len(run()) and xfv.read_sweep(tmp_path).pair.nunique() == len(some)
+
+
+class Trap:
+    def __reduce__(self):
+        return os.abort, ()
+
+
+def test_nothing_in_the_folder_is_unpickled(tiny, some, undisturbed, client, tmp_path):
+    """A job laid there by somebody else; preparations and blocks are no pickles."""
+    run = lambda: xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=client, **QUICK)
+    run()
+    scratch = tmp_path / f"scratch-{pq.read_schema(block_path(tmp_path, 0)).metadata[b'job'].decode()[:16]}"
+    scratch.mkdir()
+    for path in (scratch / "job.pickle", scratch / "0.prepared", block_path(tmp_path, 1)):
+        path.write_bytes(pickle.dumps(Trap()))
+    equal(run(), undisturbed)
+
+
+def test_threads_of_one_process_agree(tiny, some, undisturbed, tmp_path):
+    """Methods leave nothing in the model that another thread could meet."""
+    methods = [name for name in xfv.METHODS if name not in ("minplus", "lime", "fame", "xface", "corrrise")]
+    tables = []
+    for threads in (1, 4):
+        with Client(processes=False, n_workers=1, threads_per_worker=threads, dashboard_address=None) as inside:
+            tables.append(xfv.sweep(tiny, some, methods, METRICS, out=tmp_path / str(threads), client=inside, **QUICK))
+            assert read_costs(tmp_path / str(threads)).preparations.sum() == 2 * len(some.names)
+    equal(*tables)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tiny, some, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["xfvlib.sweep"], "_PATIENCE", 0.5)
+    for address in ("tcp://127.0.0.1:9", "nonsense", "http://127.0.0.1"):
+        with pytest.raises(ConnectionError, match=f"no Dask scheduler answers at '{address}'"):
+            xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=address, **QUICK)
+
+
+def test_numbers_of_numpy_are_numbers(tiny, some, client, tmp_path):
+    plain = {"methods": {"sharp": {"method": "fggb", "blur": 2}}, "threshold": 0.5, "seed": 1, "block": 8}
+    numpy = {
+        "methods": {"sharp": {"method": "fggb", "blur": np.float32(2)}},
+        "threshold": np.float64(0.5),
+        "seed": np.int64(1),
+        "block": np.int64(8),
+    }
+    table = xfv.sweep(tiny, some, metrics=METRICS, out=tmp_path / "plain", client=client, **plain)
+    equal(xfv.sweep(tiny, some, metrics=METRICS, out=tmp_path / "numpy", client=client, **numpy), table)
 
 
 def test_other_settings_are_refused_by_name(tiny, some, undisturbed, client, tmp_path):
@@ -217,7 +431,7 @@ def test_without_a_client_the_table_is_the_same_though_the_run_was_killed(tiny, 
     with open(tmp_path / "printed", "w") as printed:
         run = subprocess.Popen(command, env=environment, stdout=printed, stderr=printed)
     random = np.random.default_rng()
-    begun = str(random.choice(["blocks/0*", "job-*"]))
+    begun = str(random.choice(["blocks/0*", "scratch-*/*.prepared"]))
     while not list(out.glob(begun)):
         assert run.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
@@ -228,10 +442,10 @@ def test_without_a_client_the_table_is_the_same_though_the_run_was_killed(tiny, 
     run.wait()
     assert not psutil.wait_procs(workers, timeout=10)[1]  # none of its processes stays behind
     done = {file.name: file.stat().st_mtime_ns for file in out.glob("blocks/0*")}
-    assert (begun == "job-*" or done) and len(done) < 4 and list(out.glob("job-*"))
+    assert (begun != "blocks/0*" or done) and len(done) < 4 and list(out.glob("scratch-*"))
     equal(xfv.sweep(tiny, some, ["slow", "fggb"], METRICS, out=out, client=client, **QUICK), expected)
     assert all((out / "blocks" / name).stat().st_mtime_ns == written for name, written in done.items())
-    assert sorted(file.name for file in out.iterdir()) == ["blocks", "manifest.json"]
+    assert sorted(file.name for file in out.iterdir()) == [".lock", "blocks", "manifest.json"]
 
 
 def limit_file_size(size):
@@ -242,14 +456,16 @@ def test_a_full_disk_stops_the_sweep_in_words_and_leaves_no_half_files(tiny, som
     run = lambda: xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=client, **QUICK)
     try:
         client.run(limit_file_size, 16_000)  # less than an image's gradients, more than a block's file
-        equal(xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path / "no gradients", client=client, **QUICK), undisturbed)
+        equal(
+            xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path / "no gradients", client=client, **QUICK), undisturbed
+        )
         shutil.rmtree(tmp_path / "no gradients")
         client.run(limit_file_size, 4000)  # less than either
         with pytest.raises(RuntimeError, match="4 of 4 blocks failed.*File too large"):
             run()
     finally:
         client.run(limit_file_size, resource.RLIM_INFINITY)
-    assert not list(tmp_path.rglob("*.parquet")) and not list(tmp_path.rglob(".*"))
+    assert not list(tmp_path.rglob("*.parquet")) and not list(tmp_path.rglob("*.prepared"))
     equal(run(), undisturbed)
 
 
@@ -274,7 +490,9 @@ def test_maps_without_zarr_are_answered_in_words(tiny, some, tmp_path, monkeypat
 
 def test_published_networks_reach_other_processes_unchanged():
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 18**2, 5))
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 18**2, 5)
+    )
     model = xfv.FaceModel(frozen(network), size=20)
     again = pickle.loads(cloudpickle.dumps(model))
     images = torch.rand(2, 3, 20, 20)
@@ -300,15 +518,24 @@ class Unsendable(nn.Flatten):
         ({"metrics": [{"metric": "deletion", "fill": "white"}]}, ValueError, "'blur'"),
         ({"threshold": 2}, ValueError, "−1, 1"),
         ({"maps": "npz"}, ValueError, "'zarr'"),
-        ({"block": 0}, ValueError, "at least one"),
-        ({"pairs": []}, ValueError, "0 pairs"),
+        *(({"block": value}, ValueError, "block is") for value in (0, 1.5, float("nan"), "8")),
+        *(({"workers": value}, ValueError, "workers is") for value in (-1, 0, 1.5, float("nan"), "2")),
+        *(({"keep_bytes": value}, ValueError, "keep_bytes is") for value in (-1, float("nan"), "1 GB", None)),
+        *(({"maps": value}, ValueError, "maps is") for value in (True, ["zarr"])),
+        ({"client": 5}, TypeError, "client is 5; .* scheduler's address"),
+        ({"pairs": [1]}, TypeError, "pairs is a list; a PairSet"),
+        ({"pairs": []}, ValueError, "pairs is 0"),
         ({"model": xfv.FaceModel(nn.Flatten(), size=20, differentiable=False)}, TypeError, "need none"),
         ({"model": xfv.FaceModel(Unsendable(), size=20, name="glued")}, TypeError, "glued.*holds a device.*__reduce__"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_mistakes_are_answered_before_anything_is_written(tiny, some, tmp_path, change, error, words):
-    arguments = {"model": tiny, "pairs": some, "methods": ["fggb"], "metrics": ["deletion"], "out": tmp_path / "out"} | QUICK | change
+    arguments = (
+        {"model": tiny, "pairs": some, "methods": ["fggb"], "metrics": ["deletion"], "out": tmp_path / "out"}
+        | QUICK
+        | change
+    )
     if change.get("pairs") == []:
         arguments["pairs"] = some[[]]
     with pytest.raises(error, match=words):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
 from scipy.spatial import Delaunay
 
-from xfvlib.alignment import find_shape
+from xfvlib.alignment import find_68_landmarks
 from xfvlib.perturb import check_real
 
 
@@ -66,4 +66,4 @@ def face_landmarks(image):
     """The 68 landmarks of a crop ``(3, H, W)``, held inside it: ``(68, 2)``; ValueError when no face is found."""
     check_real(image)
     pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    return find_shape(pixels).clip(1, np.array(image.shape[:0:-1]) - 2)
+    return find_68_landmarks(pixels).clip(1, np.array(image.shape[:0:-1]) - 2)

@@ -1,14 +1,11 @@
 """How well a recogniser verifies: scores, error rates, thresholds, and intervals over pairs."""
 
-from numbers import Real
-
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from xfvlib.models import FaceModel
+from xfvlib.models.facemodel import FaceModel, decision_threshold  # noqa: F401
 from xfvlib.pairs import PairSet
 from xfvlib.perturb import check_count, embed_versions
 
@@ -16,37 +13,21 @@ from xfvlib.perturb import check_count, embed_versions
 # sweep would wait
 
 
-def decision_threshold(model: FaceModel, threshold: float | None = None) -> float:
-    """``threshold``, or the model's own when None, once it is seen to lie in [−1, 1]; ValueError otherwise."""
-    threshold = model.threshold if threshold is None else threshold
-    if threshold is None:
-        raise ValueError(f"{model.name} has no threshold: pass threshold=…, or set it with xfv.calibrate(model, pairs)")
-    if not isinstance(threshold, Real) or not -1 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold!r}; a cosine similarity is needed, a number in [−1, 1]")
-    return float(threshold)
-
-
 def embed_images(model: FaceModel, pairs: PairSet, batch: int = 32) -> dict[str, Tensor]:
     """Unit-length embedding of every image that the pairs use, each computed once: ``{name: (N,)}``, on the CPU.
 
-    Raises:
-        TypeError: a list of pairs, which does not say which images are the same.
-        ValueError: no pairs, or a batch below 1.
+    Raises a ValueError for an empty PairSet, and for a list of pairs, which does not say which images are the same.
     """
-    if not isinstance(pairs, PairSet):
-        given = f"pairs is a {type(pairs).__name__}"
-        raise TypeError(f"{given}; a PairSet is needed, as from xfv.load_pairs: xfv.PairSet(name, table, images)")
-    if not len(pairs):
-        raise ValueError(f"{pairs.name} holds no pairs; one or more are needed")
+    check_set(pairs)
     names = pairs.names
-    return dict(
-        zip(
-            names,
-            embed_versions(
-                model, lambda some: torch.stack([pairs.image(x) for x in names[some]]), len(names), batch=batch
-            ),
-        )
-    )
+    rows = embed_versions(model, lambda some: torch.stack([*map(pairs.image, names[some])]), len(names), batch=batch)
+    return dict(zip(names, rows))
+
+
+def check_set(pairs: PairSet) -> None:
+    """Raise a ValueError unless ``pairs`` is a PairSet of one pair or more."""
+    if not isinstance(pairs, PairSet) or not len(pairs):
+        raise ValueError(f"pairs is {pairs!r:.80}; a PairSet with a pair or more is needed, as from xfv.load_pairs")
 
 
 def scores(model: FaceModel, pairs: PairSet, batch: int = 32) -> np.ndarray:
@@ -55,12 +36,10 @@ def scores(model: FaceModel, pairs: PairSet, batch: int = 32) -> np.ndarray:
     Raises what :func:`embed_images` raises.
     """
     known = embed_images(model, pairs, batch)
-    place = {name: i for i, name in enumerate(known)}
     stacked = torch.stack(list(known.values())).double().numpy()
-    rows = pairs.table[["name_a", "name_b"]].apply(lambda names: names.map(place)).to_numpy()
-    # all at once, the embeddings of a million pairs would take gigabytes
-    parts = np.array_split(rows, -(-len(rows) // 65_536))
-    return np.concatenate([np.einsum("pn,pn->p", stacked[part[:, 0]], stacked[part[:, 1]]) for part in parts])
+    rows = np.searchsorted(list(known), pairs.table[["name_a", "name_b"]].to_numpy(str))
+    parts = np.array_split(rows, -(-len(rows) // 65_536))  # the embeddings of a million pairs would take gigabytes
+    return np.concatenate([np.einsum("pn,pn->p", *stacked[part.T]) for part in parts])
 
 
 def right_decisions(scores: ArrayLike, labels: ArrayLike, threshold: ArrayLike) -> np.ndarray:
@@ -81,23 +60,30 @@ def right_decisions(scores: ArrayLike, labels: ArrayLike, threshold: ArrayLike) 
         >>> right_decisions([0.9, 0.1, 0.8], [True, True, False], 0.5)
         array([ True, False, False])
     """
-    scores, labels = _checked(scores, labels)
-    threshold, shape = np.asarray(threshold, float), (-1, *[1] * (scores.ndim - 1))
-    if not (np.abs(threshold) <= 1).all():
-        raise ValueError(f"threshold is {threshold}; a cosine similarity is needed, in [−1, 1]")
-    return (scores >= threshold.reshape(shape)) == labels.reshape(shape)
+    (scores, labels), threshold = _checked(scores, labels), _numbers("threshold", threshold)
+    if threshold.shape not in ((), labels.shape) or not (np.abs(threshold) <= 1).all():
+        raise ValueError(f"threshold is {threshold}; a cosine similarity in [−1, 1] is needed, or one for each pair")
+    return ((threshold <= scores.T) == labels).T
 
 
-def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Scores ``(P, …)`` as floats and labels ``(P,)`` as bool; ValueError in words where they are none."""
-    scores, labels = np.asarray(scores, float), np.asarray(labels)
-    if not scores.size or labels.shape != scores.shape[:1]:
-        raise ValueError(f"scores {scores.shape} and labels {labels.shape} must be arrays of one length, at least 1")
-    if np.isnan(scores).any():
-        raise ValueError(f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN")
-    if wrong := [x for x in labels.tolist() if pd.isna(x) or x not in (True, False)]:
-        raise ValueError(f"{len(wrong)} labels, such as {wrong[0]!r}, are neither True (genuine) nor False (impostor)")
+def _checked(scores, labels):
+    """Scores ``(P, …)`` as floats and labels ``(P,)`` as bool; ValueError where they are none, or of other lengths."""
+    scores, labels = _numbers("scores", scores), np.asarray(labels)
+    if not scores.size or labels.shape != scores.shape[:1] or np.isnan(scores).any():
+        given = f"scores {scores.shape}, {np.isnan(scores).sum()} NaN, for labels {labels.shape}"
+        raise ValueError(f"{given}; arrays of one length, at least 1, without NaN, are needed")
+    if not {*labels.tolist()} <= {True, False}:
+        raise ValueError(f"labels are { ({*labels.tolist()}) }; True (genuine) and False (impostor) are needed")
     return scores, labels.astype(bool)
+
+
+def _numbers(name, values):
+    """``values`` as an array of floats; ValueError where they are anything but real numbers."""
+    found = np.asarray(values)
+    found = np.asarray(found.tolist()) if found.dtype == object else found
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is {values!r:.80}; real numbers are needed")
+    return found.astype(float)
 
 
 def error_rates(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -121,8 +107,10 @@ def error_rates(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.nd
     from sklearn.metrics import roc_curve
 
     scores, labels = _checked(scores, labels)
-    if labels.all() or not labels.any():
-        raise ValueError(f"error rates need genuine and impostor pairs; all {len(labels)} given pairs are of one kind")
+    if scores.ndim > 1 or labels.all() or not labels.any():
+        raise ValueError(
+            f"scores {scores.shape} of {labels.sum()} genuine pairs; one a pair, of both kinds, are needed"
+        )
     fmr, tar, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     return fmr, 1 - tar, thresholds
 
@@ -171,7 +159,7 @@ def tar_at_far(scores: ArrayLike, labels: ArrayLike, far: float) -> tuple[float,
     Raises:
         ValueError: ``far`` outside [0, 1], and what :func:`error_rates` raises.
     """
-    if not 0 <= far <= 1:
+    if not 0 <= _numbers("far", far) <= 1:
         raise ValueError(f"far is {far}; it must lie in [0, 1]")
     fmr, fnmr, thresholds = error_rates(scores, labels)
     i = int(np.flatnonzero(fmr <= far)[-1])
@@ -195,15 +183,13 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises what :func:`error_rates` raises.
     """
     fmr, fnmr, thresholds = error_rates(scores, labels)
-    share = np.mean(labels)
+    share = np.mean(np.asarray(labels))
     wrong = fmr * (1 - share) + fnmr * share
     best = np.flatnonzero(np.isclose(wrong, wrong.min()))
     return _middle_below(thresholds, int(best[len(best) // 2]))
 
 
-def cross_validated_accuracy(
-    scores: ArrayLike, labels: ArrayLike, folds: ArrayLike
-) -> tuple[np.ndarray, np.ndarray]:
+def cross_validated_accuracy(scores: ArrayLike, labels: ArrayLike, folds: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy of every fold at the best threshold of the *other* folds (the LFW protocol).
 
     Args:
@@ -217,15 +203,12 @@ def cross_validated_accuracy(
         ValueError: fewer than two folds, another length, and what :func:`error_rates` raises for the other folds.
     """
     scores, labels = _checked(scores, labels)
-    numbers, fold = np.unique(np.asarray(folds), return_inverse=True)
-    if len(fold) != len(labels) or len(numbers) < 2:
-        raise ValueError(f"{len(fold)} folds, {len(numbers)} of them different, for {len(labels)} pairs; cross-validation needs one for each, and at least two folds")
-    found = []
-    for i in range(len(numbers)):
-        threshold = best_threshold(scores[fold != i], labels[fold != i])
-        found.append((accuracy(scores[fold == i], labels[fold == i], threshold), threshold))
-    accuracies, thresholds = np.array(found).T
-    return accuracies, thresholds
+    here = [np.asarray(folds) == fold for fold in np.unique(folds)]
+    if len(here) < 2 or here[0].shape != labels.shape:
+        raise ValueError(f"folds {np.shape(folds)} name {len(here)} folds; two folds at least, one a pair, are needed")
+    thresholds = [best_threshold(scores[~some], labels[~some]) for some in here]
+    accuracies = [accuracy(scores[some], labels[some], threshold) for some, threshold in zip(here, thresholds)]
+    return np.array(accuracies), np.array(thresholds)
 
 
 def calibrate(model: FaceModel, pairs: PairSet) -> tuple[float, float]:
@@ -234,9 +217,7 @@ def calibrate(model: FaceModel, pairs: PairSet) -> tuple[float, float]:
     Returns:
         ``(eer, threshold)``
 
-    Raises:
-        TypeError: ``pairs`` is no PairSet.
-        ValueError: it holds no genuine or no impostor pairs.
+    Raises a ValueError for what is no PairSet, and for one without genuine or without impostor pairs.
 
     Example:
         >>> calibrate(model, load_pairs("orl"))  # doctest: +SKIP
@@ -261,16 +242,17 @@ def mean_interval(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> tup
         ValueError: fewer than two pairs, NaN, draws below 1, or a seed that is no whole number of at least 0.
 
     Example:
-        >>> mean_interval(np.array([0.0, 1.0, 1.0, 0.0]))[0]
-        np.float64(0.5)
+        >>> mean, low, high = mean_interval([0, 1, 1, 0])
+        >>> bool(low < mean < high)
+        True
     """
     from scipy.stats import bootstrap
 
     check_count("draws", draws)
     check_count("seed", seed, 0)
-    values = np.atleast_1d(np.asarray(values, float))
-    if len(values) < 2 or np.isnan(values).any():
-        given = f"{len(values)} pairs, {int(np.isnan(values).sum())} of their values NaN"
-        raise ValueError(f"{given}; an interval needs two pairs or more, without NaN")
+    values = np.atleast_1d(_numbers("values", values))
+    missing = int(np.isnan(values).sum())
+    if len(values) < 2 or missing:
+        raise ValueError(f"{len(values)} pairs, {missing} values NaN: an interval needs two pairs or more, without NaN")
     found = bootstrap((values,), np.mean, axis=0, n_resamples=draws, batch=50, method="percentile", rng=seed)
     return values.mean(axis=0), found.confidence_interval.low, found.confidence_interval.high

@@ -1,28 +1,46 @@
-"""Tests of an explanation whose outcome is known beforehand: what must change it, and places where the truth was put by hand."""
+"""Tests of an explanation whose outcome is known beforehand: what must change it, and places where the truth was put
+by hand."""
 
 import copy
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import spearmanr
+from torch import Tensor
 
-from xfvlib.faithfulness import blob, first_pixels, methods_of, random_order
-from xfvlib.evaluation import auc, decision_threshold, mean_interval
-from xfvlib.methods import METHODS, explain
-from xfvlib.pairs import person
+from xfvlib.evaluation import auc, check_set, mean_interval, right_decisions
+from xfvlib.faithfulness.curves import FIXED_ORDERS, as_ranking, blob, embed_each, first_pixels, random_order
+from xfvlib.faithfulness.statistics import check_columns
+from xfvlib.faithfulness.table import Methods, methods_of, remembering
+from xfvlib.methods import method_called
+from xfvlib.models.facemodel import FaceModel, decision_threshold
+from xfvlib.pairs import Pair, PairSet, person
 from xfvlib.perturb import check_count, check_side, scaled
 
-
-def map_similarity(one, other):
-    """Spearman rank correlation of two maps ``(H, W)``, in [−1, 1]; NaN where one of them is constant."""
-    if float(one.min()) == float(one.max()) or float(other.min()) == float(other.max()):
-        return float("nan")
-    return float(spearmanr(one.flatten(), other.flatten()).statistic)
+FRACTIONS = np.arange(20) / 20  # of the pixels put back: 0 shows where the curves begin
+_PATCH_TEST = ["pair", "name_a", "name_b", "same", "donor", "threshold", "accepted", "method", "scores", "localisation"]
 
 
-def cascading_randomisation(model, *, seed=0):
-    """Copies of a model in which the layers lose what they have learnt, one more in each, from the embedding back to the pixels.
+def map_similarity(one: Tensor, other: Tensor) -> float:
+    """Spearman rank correlation of two maps ``(H, W)``, in [−1, 1]; NaN where one of them is constant.
+
+    Raises TypeError and ValueError for what is no map, holds NaN, or differs in shape.
+
+    Example:
+        >>> map_similarity(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 4.0, 9.0]]))
+        1.0
+    """
+    first, second = as_ranking(one).flatten(), as_ranking(other, one).flatten()
+    constant = len(first.unique()) == 1 or len(second.unique()) == 1
+    return float("nan") if constant else float(spearmanr(first, second).statistic)
+
+
+def cascading_randomisation(model: FaceModel, *, seed: int = 0) -> Iterator[tuple[str, FaceModel]]:
+    """Copies of a model in which the layers lose what they have learnt, one more in each, from the embedding back to
+    the pixels.
 
     A layer's numbers are shuffled, so that their distribution and the scale of the activations stay as they are.
 
@@ -31,57 +49,75 @@ def cascading_randomisation(model, *, seed=0):
 
     Source: Adebayo et al. 2018, cascading randomisation; they draw weights anew.
     """
-    randomised, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
-    layers = [
-        (name, [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]) for name, layer in randomised.network.named_modules()
-    ]
-    for name, tensors in reversed(layers):
+    check_count("seed", seed, 0)
+    randomised, generator = copy.deepcopy(model), torch.Generator().manual_seed(int(seed))
+    for name, layer in reversed([*randomised.network.named_modules()]):
+        tensors = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
         tensors = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel() > 1]
-        if not tensors:
-            continue
         for tensor in tensors:
             order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
             tensor.data = tensor.detach().flatten()[order].view(tensor.shape).contiguous()
-        yield name, randomised
+        if tensors:
+            yield name, randomised
 
 
-def weight_randomisation(model, pair, method="fggb", *, threshold=None, seed=0, **options):
-    """How much of a map is left when the network forgets, layer by layer: it must go, or the map does not show what was learnt.
+def weight_randomisation(
+    model: FaceModel, pair: Pair, method: str = "fggb", *, threshold: float | None = None, seed: int = 0, **options
+) -> pd.DataFrame:
+    """How much of a map is left when the network forgets, layer by layer: it must go, or the map does not show what was
+    learnt.
 
     Returns:
-        A table: ``layers`` randomised, from 0; ``layer``, the one added; ``similarity``, Spearman correlation with the trained
-        model's map of the probe.
+        A table: ``layers`` randomised, from 0; ``layer``, the one added; ``similarity``, Spearman correlation with the
+        trained model's map of the probe.
 
     Raises:
-        ValueError: the network has no weights to randomise, as a black box has none.
+        ValueError: an unknown method, or a network without weights to randomise, as a black box is.
+        TypeError: an option that the method does not have, or gradients that the model does not have.
     """
-    trained = explain(model, pair, method, threshold, **options).map_a
-    rows = [(0, "none", 1.0)]
+
+    def probe_map(model):
+        return method_called(method, model)(model, pair.a, pair.b, threshold=threshold, **options)
+
+    trained, rows = probe_map(model), [(0, "none", 1.0)]
     for layer, randomised in cascading_randomisation(model, seed=seed):
-        altered = METHODS[method](randomised, pair.a, pair.b, threshold=decision_threshold(model, threshold), **options)
-        rows.append((len(rows), layer, map_similarity(trained, altered)))
+        rows.append((len(rows), layer, map_similarity(trained, probe_map(randomised))))
     if len(rows) == 1:
         raise ValueError(f"{model.name} shows no weights that could be randomised")
     return pd.DataFrame(rows, columns=["layers", "layer", "similarity"])
 
 
-def swapped_partner(model, pair, other, method="fggb", *, threshold=None, **options):
-    """Spearman correlation of the probe's map with its map against another partner ``(3, H, W)``: 1 means that the partner does not matter."""
-    threshold = decision_threshold(model, threshold)
-    return map_similarity(*(METHODS[method](model, pair.a, partner, threshold=threshold, **options) for partner in (pair.b, other)))
+def swapped_partner(
+    model: FaceModel, pair: Pair, other: Tensor, method: str = "fggb", *, threshold: float | None = None, **options
+) -> float:
+    """Spearman correlation of the probe's map with its map against another partner ``(3, H, W)``: 1 means that the
+    partner does not matter.
 
-
-def identical_images(model, image, method="fggb", *, threshold=None, **options):
-    """Share of the dissimilarity map in the whole map of an image judged against itself, in [0, 1]; NaN where the map is 0.
-
-    Nothing speaks against that match, so 0 is right. A method that follows the cosine's own gradient has nothing to follow
-    there, at the cosine's maximum: its map is rounding, whatever its share.
+    Raises as :func:`weight_randomisation`.
     """
-    saliency = METHODS[method](model, image, image, threshold=decision_threshold(model, threshold), **options)
+    how = remembering(method_called(method, model))
+    pairs = pair, replace(pair, b=other)
+    return map_similarity(*(how(model, one.a, one.b, threshold=threshold, **options) for one in pairs))
+
+
+def identical_images(
+    model: FaceModel, image: Tensor, method: str = "fggb", *, threshold: float | None = None, **options
+) -> float:
+    """Share of the dissimilarity map in the whole map of an image judged against itself, in [0, 1]; NaN where the map
+    is 0.
+
+    Nothing speaks against that match, so 0 is right. A method that follows the cosine's own gradient has nothing to
+    follow there, at the cosine's maximum: its map is rounding, whatever its share.
+
+    Raises as :func:`weight_randomisation`.
+    """
+    saliency = method_called(method, model)(model, image, image, threshold=threshold, **options)
     return float((-saliency).clamp(min=0).sum() / saliency.abs().sum())
 
 
-def patched(pair, donor, *, patches=27, side=16, seed=0):
+def patched(
+    pair: Pair, donor: Tensor, *, patches: int = 27, side: float = 16, seed: int | list[int] = 0
+) -> tuple[Tensor, Tensor]:
     """The probe with square patches of another image in the places where they were there.
 
     Args:
@@ -95,90 +131,95 @@ def patched(pair, donor, *, patches=27, side=16, seed=0):
         ``(image, places)``: ``(3, H, W)`` and bool ``(H, W)``.
 
     Raises:
-        ValueError: no patches, or patches that cover the whole image.
+        ValueError: no patches, patches that cover the whole image, or a donor of another size.
     """
+    replace(pair, b=donor)  # which refuses a donor that is no image of this size
     check_count("patches", patches)
-    height, width = pair.a.shape[-2:]
     side = scaled(side, pair.a)
     check_side("side", side, pair.a)
-    rng = np.random.default_rng(seed)
-    places = torch.zeros(height, width, dtype=torch.bool)
-    for y, x in zip(rng.integers(0, height - side + 1, patches), rng.integers(0, width - side + 1, patches)):
+    rng, places = np.random.default_rng(seed), torch.zeros(pair.a.shape[-2:], dtype=torch.bool)
+    ys, xs = (rng.integers(0, length - side + 1, patches) for length in places.shape)
+    for y, x in zip(ys, xs):
         places[y : y + side, x : x + side] = True
     if places.all():
-        raise ValueError(f"{patches} patches of {side} pixels cover the whole image of {height} × {width}; ask for fewer or smaller ones")
+        raise ValueError(f"{patches} patches of {side} pixels cover the whole image; ask for fewer or smaller ones")
     return torch.where(places, donor, pair.a), places
 
 
-FRACTIONS = np.arange(20) / 20  # of the pixels put back: 0 shows where the curves begin
-
-
-def patch_test(model, pairs, methods=("fggb",), *, threshold=None, patches=27, side=16, seed=0):
+def patch_test(
+    model: FaceModel, pairs: PairSet, methods: Methods = "fggb", *, threshold: float | None = None, seed: int = 0, **how
+) -> pd.DataFrame:
     """Spoil probes with patches of other people, let each map say which pixels to put back, and watch the errors go.
 
-    An impostor pair's probe gets patches of its partner, a genuine pair's patches of somebody else. Where the spoilt pair is
-    accepted, pixels are put back from the highest value of the map down, where it is rejected from the lowest up. A pixel
-    outside the patches changes nothing.
+    An impostor pair's probe gets patches of its partner, a genuine pair's patches of somebody else. Where the spoilt
+    pair is accepted, pixels are put back from the highest value of the map down, where it is rejected from the lowest
+    up. A pixel outside the patches changes nothing.
 
     Args:
         model: a FaceModel.
         pairs: a PairSet with pairs of both kinds.
-        methods: as for :func:`xfvlib.faithfulness.deletion_table`; "random", "blob" and "blob reversed" are always added.
+        methods: as for :func:`xfvlib.faithfulness.deletion_table`; "random", "blob" and "blob reversed" are always
+            added.
         threshold: in [−1, 1]; None for the model's own.
-        patches, side, seed: as for :func:`patched`; every pair has places of its own.
+        seed, how: ``seed``, ``patches`` and ``side`` as for :func:`patched`; every pair has places of its own.
 
     Returns:
-        A table, one row a pair × method: ``pair, name_a, name_b, same, donor, method, threshold, accepted`` (with all patches),
-        ``scores`` at each of ``FRACTIONS``, and ``localisation``: the chance that the map puts a pixel of a patch before one
-        outside, lowest first in a genuine pair, whose patches speak against a match, highest first in an impostor pair.
+        A table, one row a pair × method: ``pair, name_a, name_b, same, donor, threshold, accepted`` (with all patches),
+        ``method``, ``scores`` at each of ``FRACTIONS``, and ``localisation``: the chance that the map puts a pixel of a
+        patch before one outside, lowest first in a genuine pair, whose patches speak against a match, highest first in
+        an impostor pair.
 
     Raises:
-        ValueError: an unknown method, no image of another person is at hand, or patches that cover nothing or everything.
+        ValueError: ``pairs`` is no PairSet, which holds the images of other people; no image of another person is at
+            hand; an unknown method; patches that cover nothing or everything.
 
     Source: Patch-LFW of xSSAB (Huber et al. 2024); which people the patches come from and where they lie is drawn here.
     """
+    check_set(pairs)
     threshold, rng, rows = decision_threshold(model, threshold), np.random.default_rng(seed), []
-    methods = methods_of(methods)
+    chosen = {label: (method_called(name, model), given) for label, (name, given) in methods_of(methods).items()}
     for number, pair in enumerate(pairs):
-        donor = pair.name_b if not pair.same else somebody_else(pairs, pair, rng)
-        spoilt, places = patched(pair, pairs.image(donor), patches=patches, side=side, seed=[seed, number])
-        with torch.no_grad():
-            target, start = model.embed(torch.stack([pair.b, spoilt]))
+        donor = _somebody_else(pairs, pair, rng) if pair.same else pair.name_b
+        spoilt, places = patched(pair, pairs.image(donor), seed=[seed, number], **how)
+        target, start = embed_each(model, torch.stack([pair.b, spoilt]))
         accepted = float(start @ target) >= threshold
-        maps = {label: METHODS[name](model, spoilt, pair.b, threshold=threshold, **given) for label, (name, given) in methods.items()}
-        # what errs by accepting is put right by the highest pixels, what errs by rejecting by the lowest; the patches themselves
-        # speak for a match in an impostor pair, against it in a genuine one
-        orders = {label: (saliency if accepted else -saliency, -saliency if pair.same else saliency) for label, saliency in maps.items()}
-        fixed = {"random": random_order(spoilt, f"patches {pair.name_a}", seed), "blob": blob(spoilt), "blob reversed": -blob(spoilt)}
-        orders |= {name: (order, order) for name, order in fixed.items()}
-        for name, (first, of_patches) in orders.items():
-            with torch.no_grad():
-                scores = model.embed(torch.where(first_pixels(first, 20)[:-1], pair.a, spoilt)) @ target
-            rows.append({"pair": number, "name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same, "donor": donor,
-                         "method": name, "threshold": threshold, "accepted": accepted, "scores": scores.cpu().numpy(),
-                         "localisation": auc(of_patches.flatten().numpy(), places.flatten().numpy())})  # fmt: skip
-    return pd.DataFrame(rows)
+        known = number, pair.name_a, pair.name_b, pair.same, donor, threshold, accepted
+        maps = {x: how(model, spoilt, pair.b, threshold=threshold, **given) for x, (how, given) in chosen.items()}
+        # what errs by accepting is put right by the highest pixels, what errs by rejecting by the lowest; the patches
+        # themselves speak for a match in an impostor pair, against it in a genuine one
+        orders = {label: (x if accepted else -x, -x if pair.same else x) for label, x in maps.items()}
+        fixed = random_order(spoilt, f"patches {pair.name_a}", seed), blob(spoilt), -blob(spoilt)
+        orders |= {label: (order, order) for label, order in zip(FIXED_ORDERS, fixed)}
+        for label, (first, of_patches) in orders.items():
+            scores = embed_each(model, torch.where(first_pixels(first, 20)[:-1], pair.a, spoilt)) @ target
+            rows.append((*known, label, scores.numpy(), auc(of_patches.flatten(), places.flatten())))
+    return pd.DataFrame(rows, columns=_PATCH_TEST)
 
 
-def somebody_else(pairs, pair, rng):
+def _somebody_else(pairs, pair, rng):
     """Name of an image drawn from those of other people; where names tell no person, from those of other pairs."""
-    taken = {person(pair.name_a) or pair.name_a, person(pair.name_b) or pair.name_b}
+    taken = {person(name) or name for name in (pair.name_a, pair.name_b)}
     others = [name for name in pairs.names if (person(name) or name) not in taken]
     if not others:
-        raise ValueError(f"no image of another person than {pair.name_a!r} is among the pairs; give pairs of several people")
+        raise ValueError(
+            f"the pairs hold no image of another person than {pair.name_a!r}; give pairs of several people"
+        )
     return others[rng.integers(len(others))]
 
 
-def patch_rates(table, *, draws=2000, seed=0):
+def patch_rates(table: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """False match and false non-match rate of every method while pixels are put back, with intervals over pairs.
 
     Returns:
-        A table, one row a method × fraction: ``method, rate`` ("FMR" over impostor, "FNMR" over genuine pairs), ``fraction``,
-        ``value, low, high`` in [0, 1]. Lower is better at every fraction.
+        A table, one row a method × fraction: ``method, rate`` ("FMR" over impostor, "FNMR" over genuine pairs),
+        ``fraction``, ``value, low, high`` in [0, 1]. Lower is better at every fraction.
+
+    Raises ValueError for another kind of table, and for fewer than two pairs of a kind.
     """
+    check_columns(table, _PATCH_TEST, "patch_test")
     found = []
-    for (method, same), rows in table.groupby(["method", "same"], sort=False):
-        accepted = np.stack(rows.scores) >= rows.threshold.to_numpy()[:, None]
-        wrong = mean_interval(accepted != same, draws=draws, seed=seed)
-        found += [(method, "FNMR" if same else "FMR", *point) for point in zip(FRACTIONS, *wrong)]
+    for (method, same), rows in table.groupby(["method", "same"], sort=False, dropna=False):
+        wrong = ~right_decisions(np.stack(rows.scores), rows.same, rows.threshold)
+        values = mean_interval(wrong, draws=draws, seed=seed)
+        found += [(method, "FNMR" if same else "FMR", *point) for point in zip(FRACTIONS, *values)]
     return pd.DataFrame(found, columns=["method", "rate", "fraction", "value", "low", "high"])

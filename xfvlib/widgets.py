@@ -8,7 +8,7 @@ import ipywidgets as w
 import numpy as np
 import torch
 
-from xfvlib.alignment import align, decode
+from xfvlib.alignment import align, read_photo
 from xfvlib.evaluation import decision_threshold, embed_images
 from xfvlib.frequency import band_numbers, keep_frequencies
 from xfvlib.gradients import channel_gradients, cosine_to
@@ -191,7 +191,7 @@ def photo_pair(model, method="fggb"):
         """The face, and what there is to say about it, such as that the photograph shows several."""
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always", UserWarning)
-            face = align(decode(data, name), model)
+            face = align(read_photo(data, name), model)
         return face, [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
 
     def redraw(_=None):

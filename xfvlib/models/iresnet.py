@@ -1,11 +1,15 @@
-"""IResNet, the network of ArcFace (Deng et al. 2019) and ElasticFace (Boutros et al. 2022), in insightface's key names."""
+"""IResNet of ArcFace (Deng et al. 2019) and ElasticFace (Boutros et al. 2022), in insightface's key names."""
 
 import re
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 14, 3): 50, (3, 13, 30, 3): 100, (6, 26, 60, 6): 200}
+_DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 14, 3): 50, (3, 13, 30, 3): 100, (6, 26, 60, 6): 200}
+
+
+def convolution(channels_in, channels, kernel=3, stride=1):
+    """A convolution without bias that keeps the size of its input, but for the stride."""
+    return nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False)
 
 
 class IBasicBlock(nn.Module):
@@ -13,34 +17,27 @@ class IBasicBlock(nn.Module):
 
     def __init__(self, channels_in, channels, stride):
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(channels_in)
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.prelu = nn.PReLU(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels)
-        self.downsample = None
-        if stride > 1:
-            self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        self.bn1, self.conv1 = nn.BatchNorm2d(channels_in), convolution(channels_in, channels)
+        self.bn2, self.prelu = nn.BatchNorm2d(channels), nn.PReLU(channels)
+        self.conv2, self.bn3 = convolution(channels, channels, stride=stride), nn.BatchNorm2d(channels)
+        shortcut = (convolution(channels_in, channels, 1, stride), nn.BatchNorm2d(channels)) if stride > 1 else ()
+        self.downsample = nn.Sequential(*shortcut)
 
     def forward(self, x):
-        branch = self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
-        return branch + (x if self.downsample is None else self.downsample(x))
+        return self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x)))))) + self.downsample(x)
 
 
-class IResNet(nn.Module):
+class IResNet(nn.Sequential):
     """(B, 3, 112, 112) pixels as ``(RGB − 0.5) / 0.5`` → (B, dim) raw embeddings.
 
     Args:
-        counts: blocks in each of the four stages, one of ``DEPTHS``.
+        counts: blocks in each of the four stages, such as (3, 4, 14, 3).
         dim: N, channels of the embedding.
     """
 
     def __init__(self, counts, dim=512):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.prelu = nn.PReLU(64)
+        self.conv1, self.bn1, self.prelu = convolution(3, 64), nn.BatchNorm2d(64), nn.PReLU(64)
         channels_in = 64
         for stage, count in enumerate(counts):
             channels, blocks = 64 * 2**stage, []
@@ -48,20 +45,16 @@ class IResNet(nn.Module):
                 blocks.append(IBasicBlock(channels_in, channels, stride=2 if i == 0 else 1))
                 channels_in = channels
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.bn2 = nn.BatchNorm2d(512)
-        self.fc = nn.Linear(512 * 7 * 7, dim)
-        self.features = nn.BatchNorm1d(dim)
-
-    def forward(self, x):
-        x = self.prelu(self.bn1(self.conv1(x)))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.features(self.fc(torch.flatten(self.bn2(x), 1)))
+        self.bn2, self.flatten = nn.BatchNorm2d(512), nn.Flatten()
+        self.fc, self.features = nn.Linear(512 * 7 * 7, dim), nn.BatchNorm1d(dim)
 
 
-def recognise(state):
-    """The network for a checkpoint of this layout and what is known of it, or None; see :mod:`xfvlib.models.checkpoints`."""
-    if not {"layer1.0.bn1.weight", "layer1.0.conv1.weight", "layer1.0.prelu.weight"} <= set(state):
+def recognise(state: dict[str, Tensor]) -> tuple[nn.Module, dict, dict] | None:
+    """The network for a checkpoint of this layout and what is known of it; see :mod:`xfvlib.models.checkpoints`."""
+    if not {"layer1.0.bn1.weight", "layer1.0.conv1.weight", "layer1.0.prelu.weight"} <= state.keys():
         return None
-    counts = tuple(len({k for k in state if re.fullmatch(rf"layer{s}\.\d+\.conv1\.weight", k)}) for s in (1, 2, 3, 4))
-    network = IResNet(counts, dim=state["fc.bias"].numel() if "fc.bias" in state else 512)
-    return network, {}, {"name": f"iresnet-{DEPTHS.get(counts, counts)}", "families": ("arcface", "elasticface")}
+    found = [re.fullmatch(r"layer([1-4])\.\d+\.conv1\.weight", key) for key in state]
+    stages = [match[1] for match in found if match]
+    counts: tuple = tuple(stages.count(stage) for stage in "1234")
+    network = IResNet(counts, dim=len(state["fc.bias"]) if "fc.bias" in state else 512)
+    return network, {}, {"name": f"iresnet-{_DEPTHS.get(counts, counts)}", "families": ("arcface", "elasticface")}

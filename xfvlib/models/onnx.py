@@ -1,43 +1,72 @@
-"""Recognisers in ONNX files: a black box through onnxruntime, or differentiable where an ONNX-to-PyTorch converter is installed."""
+"""Recognisers in ONNX files: a black box through onnxruntime, or differentiable where a converter is installed."""
 
 import hashlib
 import warnings
-from pathlib import Path
+from collections.abc import Callable
+from os import PathLike
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from xfvlib.models.checkpoints import existing_file
+
+_TYPES = {"float": torch.float32, "float16": torch.float16, "double": torch.float64, "uint8": torch.uint8}
+_TYPES = {f"tensor({name})": kind for name, kind in _TYPES.items()}
+
+
+def _in_batches(run: Callable[[Tensor], Tensor], x: Tensor, count: int | None) -> Tensor:
+    """``run`` on all rows of ``x``, or on batches of exactly ``count``, the last one filled up with its last row."""
+    if count is None:
+        return run(x)
+    filled = torch.cat([x, x[-1:].expand(-len(x) % count, *x.shape[1:])])
+    return torch.cat([run(rows) for rows in filled.split(count)])[: len(x)]
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX file as a module without gradients; input layout and batch size are read from the file.
+    """An ONNX file as a module without gradients: its input's layout, type and batch size are read from the file.
+
+    Weights in files of their own are found beside it. Pixels for a uint8 input are rounded to 0..255.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, or the package onnxruntime is missing.
         ValueError: not an ONNX file, or its input is not one batch of images with three channels.
     """
 
-    def __init__(self, path):
-        import onnxruntime  # here, since only users of ONNX files wait for it
-
+    def __init__(self, path: str | PathLike) -> None:
         super().__init__()
-        path = self.path = Path(path).resolve()
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no ONNX file {path}")
-        content = path.read_bytes()
-        self.hash = hashlib.sha256(content).hexdigest()
+        path = self.path = existing_file(path).resolve()
         try:
-            self.session = onnxruntime.InferenceSession(content, providers=onnxruntime.get_available_providers())
+            import onnx  # here, since only users of ONNX files wait for them
+            import onnxruntime
+        except ImportError as error:
+            raise FileNotFoundError(f"ONNX files need a package: pip install onnx onnxruntime ({error})") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 4
+        try:
+            providers = onnxruntime.get_available_providers()
+            self.session = onnxruntime.InferenceSession(str(path), options, providers)
+            tensors = onnx.load(path, load_external_data=False).graph.initializer
         except Exception as error:  # onnxruntime's own exceptions share no public base class
             raise ValueError(f"{path.name} cannot be read as an ONNX network: {str(error).splitlines()[0]}") from error
-        first = self.session.get_inputs()[0]
-        if len(first.shape) != 4 or 3 not in (first.shape[1], first.shape[3]):
-            raise ValueError(f"the input of {path.name} is {first.name} {first.shape}; images (B, 3, H, W) or (B, H, W, 3) are needed")
-        self.input = first.name
-        self.channels_last = first.shape[1] != 3
-        self.one_by_one = first.shape[0] == 1
-        side = first.shape[1:3] if self.channels_last else first.shape[2:4]
-        self.size = tuple(n if isinstance(n, int) else 112 for n in side)  # a side left open: the field's usual size
+        places = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+        digest = hashlib.sha256()
+        for file in (path, *(path.parent / place for place in sorted(places))):
+            digest.update(file.read_bytes())
+        self.hash = digest.hexdigest()
+        inputs = self.session.get_inputs()
+        shape = [side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape] if inputs else []
+        layouts = ((1, 3), (3, 3), (1, None))  # the axis of the channels, and what the file says of it
+        axes = [axis for axis, count in layouts if len(shape) == 4 and shape[axis] == count]
+        if len(inputs) != 1 or not axes or inputs[0].type not in _TYPES or (shape[0] or 1) > 1024:
+            given = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "nothing"
+            raise ValueError(
+                f"{path.name} takes {given}; one input of float images (B, 3, H, W) or (B, H, W, 3) is needed"
+            )
+        self.input, self.pixel_type = inputs[0].name, _TYPES[inputs[0].type]
+        self.channels_last = axes[0] == 3
+        del shape[axes[0]]
+        self.batch, *sides = shape
+        self.size = tuple(side or 112 for side in sides)  # a side left open: the field's usual size
 
     def __reduce__(self):
         return OnnxNetwork, (self.path,)  # a session cannot be pickled; another process reads the file again
@@ -45,42 +74,46 @@ class OnnxNetwork(nn.Module):
     def extra_repr(self):
         return f"sha256={self.hash}"
 
-    def forward(self, x):
-        pixels = x.detach().cpu().float().numpy()
-        if self.channels_last:
-            pixels = pixels.transpose(0, 2, 3, 1)
-        batches = np.split(pixels, len(pixels)) if self.one_by_one else [pixels]
-        rows = [self.session.run(None, {self.input: np.ascontiguousarray(batch)})[0] for batch in batches]
-        return torch.from_numpy(np.concatenate(rows)).flatten(1).to(x.device)
+    def _run(self, rows: Tensor) -> Tensor:
+        output = torch.from_numpy(self.session.run(None, {self.input: rows.numpy()})[0])
+        output = output[None] if output.dim() == 1 and len(rows) == 1 else output
+        return output.flatten(1) if output.dim() > 2 and output.shape[2:].numel() == 1 else output
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x.detach().cpu()
+        pixels = pixels.permute(0, 2, 3, 1) if self.channels_last else pixels
+        pixels = pixels.round().clamp(0, 255) if self.pixel_type == torch.uint8 else pixels
+        return _in_batches(self._run, pixels.to(self.pixel_type).contiguous(), self.batch).to(x.device)
 
 
-class OneByOne(nn.Module):
-    """A network whose file was exported for a single image, run on every image of a batch."""
+class Converted(nn.Module):
+    """A converted network, run on batches of the size that its file was exported for."""
 
-    def __init__(self, network):
+    def __init__(self, network: nn.Module, batch: int | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.batch = network, batch
 
-    def forward(self, x):
-        return torch.cat([self.network(row).flatten(1) for row in x.split(1)])
+    def forward(self, x: Tensor) -> Tensor:
+        return _in_batches(lambda rows: self.network(rows).flatten(1), x, self.batch)
 
 
-def load_network(path):
-    """``(network, known)``: a differentiable module when onnx2torch is installed and can convert the file, else the black box."""
+def load_network(path: str | PathLike) -> tuple[nn.Module, dict]:
+    """``(network, known)``: differentiable where onnx2torch is installed and can convert the file, else a black box."""
     box = OnnxNetwork(path)
-    known = {"name": Path(path).stem, "size": box.size, "differentiable": False}
+    known = {"name": box.path.stem, "size": box.size, "differentiable": False}
+    if box.pixel_type == torch.uint8:  # FaceModel's pixels in [0, 1] as bytes
+        known |= {"mean": 0, "std": 1 / 255}
     try:
         from onnx2torch import convert
     except ImportError:
         return box, known
     images = torch.rand(2, 3, *box.size, generator=torch.Generator().manual_seed(0))
     try:
-        network = convert(str(path)).eval()
-        network = OneByOne(network) if box.one_by_one else network
-        expected, found = box(images), network(images).flatten(1)
+        network = Converted(convert(str(box.path)).eval(), box.batch)
+        expected, found = box(images), network(images)
         if torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
             return network, known | {"differentiable": True}
         raise ValueError(f"its outputs differ from onnxruntime's by up to {(found - expected).abs().max():.3g}")
     except Exception as error:  # the converter does not know every layer, nor every batch size
-        warnings.warn(f"{Path(path).name} could not be converted to PyTorch ({error}); it has no gradients", stacklevel=3)
+        warnings.warn(f"{box.path.name} could not be converted to PyTorch ({error}): it has no gradients", stacklevel=4)
     return box, known

@@ -1,88 +1,97 @@
 """The field's verification files, such as ``lfw.bin``: a pickle, read without running anything that it asks for."""
 
+import io
 import pickle
+import pickletools
+import re
 from pathlib import Path
 
-import numpy as np
+from xfvlib.files import read_bytes
+
+_LARGEST_FILE = 1_000_000_000  # bytes
+_MOST_STEPS = 2_000_000  # of the unpickler: 7,000 pairs take 350,000 at most, and one can take 70 bytes of memory
+_REFUSED_STEPS = re.compile("DICT|SET|OBJ|^INST|EXT|PERS")  # dicts and sets of colliding keys take hours
+_ADMITTED = re.compile(r"_codecs.encode|numpy.(dtype|ndarray|_?core.(multiarray._reconstruct|numeric._frombuffer))")
 
 
-def only_bytes(text, encoding):
-    """Python 3 writes bytes in old pickle protocols as latin-1 text to be encoded."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text to be encoded as {encoding}")
-    return text.encode("latin1")
+class _Marker:
+    """Stands for what a pickle asks for by name; it is not run, but keeps what it was to be given."""
+
+    def __init__(self, name, args=()):
+        self.name, self.args, self.state = name, args, None
+
+    def __call__(self, *args):
+        return _Marker(self.name, args)
+
+    def __setstate__(self, state):
+        self.state = state
 
 
-def only_uint8(code, *_):
-    """The dtype of a numpy array, when it is uint8."""
-    if code not in ("u1", b"u1", "uint8", b"uint8"):
-        raise pickle.UnpicklingError(f"a numpy array of dtype {code!r}")
-    return np.dtype("u1")
-
-
-def empty_array(kind, shape, code):
-    """The empty array that an unpickled one begins as."""
-    return np.empty(0, np.uint8)
-
-
-def from_buffer(buffer, dtype, shape, order):
-    """A numpy array as pickle protocol 5 keeps it, flat; its dtype has been seen to be uint8."""
-    return np.frombuffer(buffer, dtype)
-
-
-ADMITTED = {("_codecs", "encode"): only_bytes, ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): only_uint8}
-for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    ADMITTED[module, "_reconstruct"] = empty_array
-for module in ("numpy.core.numeric", "numpy._core.numeric"):
-    ADMITTED[module, "_frombuffer"] = from_buffer
-
-
-class Unpickler(pickle.Unpickler):
-    """Admits lists, tuples, bytes, bools and numpy uint8 arrays; refuses everything else by name."""
+class _Unpickler(pickle.Unpickler):
+    """Makes lists, tuples, bytes, bools and markers; refuses everything else by name."""
 
     def find_class(self, module, name):
-        try:
-            return ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name}") from None
+        if not _ADMITTED.fullmatch(f"{module}.{name}"):
+            raise pickle.UnpicklingError(f"it asks for {module[:100]}.{name[:100]}")
+        return _Marker(name)
 
 
-def read_bin(path):
+def _content(image):
+    """Bytes of an image, or text that is to be encoded as latin-1; None for anything else."""
+    match image:
+        case _Marker(name="_reconstruct", state=(_, _, _Marker(name="dtype", args=(code, *_)), _, content)):
+            pass
+        case _Marker(name="_frombuffer", args=(content, _Marker(name="dtype", args=(code, *_)), *_)):
+            pass
+        case _:
+            code, content = "u1", image
+    if code not in ("u1", b"u1", "uint8", b"uint8"):
+        raise ValueError(f"a numpy array of dtype {code[:20] if isinstance(code, (str, bytes)) else type(code)!r}")
+    kinds = (bytes, bytearray)
+    if isinstance(content, _Marker) and content.name == "encode":  # as Python 3 writes bytes in old protocols
+        content, kinds = content.args[0], str
+    return content if isinstance(content, kinds) else None
+
+
+def read_bin(path: str | Path) -> tuple[list[bytes], list[bool]]:
     """Encoded images and labels of a verification file; no image is decoded.
 
     Args:
-        path: of a pickle of ``(list of encoded images, list of bool)``, two images a pair, by Python 2 or 3.
+        path: of a pickle of ``(list of encoded images, list of bool)``, two images a pair, by Python 2 or 3, to 1 GB.
 
     Returns:
         ``(images, same)``: a list of 2P ``bytes`` and a list of P ``bool``.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, of another structure, or asking for anything but lists, bytes, bools and uint8 arrays: named, and not run.
+        ValueError: no file, truncated, of another structure, or asking for anything but lists, bytes, bools and uint8
+            arrays: named, and not run.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no verification file {path}")
+    data = read_bytes(path, _LARGEST_FILE, "verification file")
     try:
-        with path.open("rb") as file:
-            content = Unpickler(file, encoding="bytes").load()
-    except pickle.UnpicklingError as error:
-        if "truncated" in str(error) or "invalid load key" in str(error):
-            raise ValueError(f"{path.name} is truncated or not a verification file ({error})") from error
-        raise ValueError(f"{path.name} asks for {error}, which verification files do not hold; it was refused and not run") from error
+        return _images_and_labels(data)
     except Exception as error:  # a damaged pickle can fail in any way
-        raise ValueError(f"{path.name} is truncated or not a verification file ({type(error).__name__}: {error})") from error
-    if not (isinstance(content, (tuple, list)) and len(content) == 2 and all(isinstance(part, list) for part in content)):
-        raise ValueError(f"{path.name} does not hold a list of images and a list of labels")
-    images, same = content
-    if len(images) != 2 * len(same) or not same:
-        raise ValueError(f"{path.name} holds {len(images)} images for {len(same)} labels; two a label are needed")
-    for i, image in enumerate(images):
-        if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-            images[i] = image.tobytes()
-        elif not isinstance(image, bytes):
-            raise ValueError(f"image {i} of {path.name} is a {type(image).__name__}, not bytes or a uint8 array")
-    for i, label in enumerate(same):
-        if label not in (True, False):
-            raise ValueError(f"label {i} of {path.name} is {label!r}, not a bool")
-    return images, [bool(label) for label in same]
+        what = f"{Path(path).name} is truncated or not a verification file, and nothing in it was run"
+        raise ValueError(f"{what} ({type(error).__name__}: {error})") from error
+
+
+def _images_and_labels(data):
+    for step, (opcode, value, _) in enumerate(pickletools.genops(data)):  # which checks all lengths but a frame's
+        too_far = ("PUT" in opcode.name and value > step) or (opcode.name == "FRAME" and value > len(data))
+        if too_far or step > _MOST_STEPS or _REFUSED_STEPS.search(opcode.name):
+            raise ValueError(f"step {step:,} of the pickle is {opcode.name}")
+    match _Unpickler(io.BytesIO(data), encoding="bytes").load():
+        case [list(images), list(same)]:
+            found = [_content(image) for image in images]
+        case _:
+            raise ValueError("it holds no list of images and list of labels")
+    if len(found) != 2 * len(same) or not same:
+        raise ValueError(f"it holds {len(found)} images for {len(same)} labels; two a label are needed")
+    if wrong := [i for i, image in enumerate(found) if image is None]:
+        raise ValueError(f"image {wrong[0]} is a {type(images[wrong[0]]).__name__}, not bytes or a uint8 array")
+    if wrong := [i for i, label in enumerate(same) if not isinstance(label, int) or label not in (0, 1)]:
+        raise ValueError(f"label {wrong[0]} is a {type(same[wrong[0]]).__name__}, or a number, not true or false")
+    # once for each content, however many images a short file makes of it
+    distinct = {id(one): one for one in found}
+    made = {key: one.encode("latin1") if isinstance(one, str) else bytes(one) for key, one in distinct.items()}
+    return [made[id(one)] for one in found], list(map(bool, same))

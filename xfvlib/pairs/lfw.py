@@ -1,58 +1,62 @@
 """Labeled Faces in the Wild in its official layout."""
 
+import re
 from pathlib import Path
 
+from xfvlib.files import read_text
 from xfvlib.pairs.crops import Crops
 from xfvlib.pairs.pair import PairSet, pair_table
 
+_IMAGE = r"\s+([^\s./\\][^\s/\\]*)\s+(\d{1,9})"  # a name, which cannot lead out of the folder, and a number
+_LINES = {True: _IMAGE + r"\s+(\d{1,9})\s*", False: _IMAGE * 2 + r"\s*"}
 
-def lfw_pairs(root, model):
-    """LFW's View 2 in its official layout: ``pairs.txt`` and ``Name/Name_0001.jpg``."""
+
+def lfw_pairs(root: Path | None, model=None) -> PairSet:
+    """LFW's View 2 in its official layout: ``pairs.txt`` and ``Name/Name_0001.jpg``; without a folder it is fetched."""
+    root = root or _fetched_lfw()
     lists = [path for path in (root / "pairs.txt", root.parent / "pairs.txt") if path.is_file()]
-    if not lists:
-        raise FileNotFoundError(f"there is no pairs.txt in {root} or beside it; it comes with Labeled Faces in the Wild")
-    rows = read_pairs_txt(lists[0])
-    first = photo_name(rows[0][0])
-    folders = [folder for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())) if (folder / first).is_file()]
+    if not lists or not root.is_dir():
+        raise FileNotFoundError(f"there is no pairs.txt in the folder {root} or beside it; it comes with LFW")
+    rows = _read_pairs_txt(lists[0])
+    first = _photo_name(rows[0][0])
+    folders = [path for path in (root, *sorted(root.iterdir())) if (path / first).is_file()]
     if not folders:
         raise FileNotFoundError(f"{lists[0]} names {first}, which is not in {root} or a folder in it")
-    names = sorted({name for row in rows for name in row[:2]})
-    return PairSet("lfw", pair_table(rows), Crops({name: folders[0] / photo_name(name) for name in names}, model))
+    photos = {name: folders[0] / _photo_name(name) for row in rows for name in row[:2]}
+    return PairSet("lfw", pair_table(rows), Crops(dict(sorted(photos.items())), model, centred=True))
 
 
-def photo_name(name):
+def _photo_name(name):
     """LFW's path of the image called ``Name/0001``."""
-    somebody, number = name.split("/")
-    return f"{somebody}/{somebody}_{number}.jpg"
+    return f"{name.split('/')[0]}/{name.replace('/', '_')}.jpg"
 
 
-def read_pairs_txt(path):
+def _read_pairs_txt(path):
     """Rows name_a, name_b, same, fold of LFW's ``pairs.txt``; ValueError names the line that does not fit."""
-    lines = path.read_text(encoding="utf8").strip().splitlines()
-    header = lines[0].split()
-    if not 1 <= len(header) <= 2 or not all(word.isdigit() for word in header):
-        raise ValueError(f"{path.name} begins with {lines[0]!r}; the number of folds and of pairs a fold is expected")
-    folds, count = (int(header[0]), int(header[1])) if len(header) == 2 else (1, int(header[0]))
-    if len(lines) - 1 != 2 * folds * count:
-        raise ValueError(f"{path.name} announces {2 * folds * count} pairs and holds {len(lines) - 1}: it is truncated or altered")
+    first, *lines = read_text(path, 10_000_000, "list of pairs").strip().split("\n")
+    if not (header := re.fullmatch(r"(?:(\d{1,4})\s+)?(\d{1,7})\s*", first, re.ASCII)):
+        raise ValueError(f"{path.name} begins with {first!r:.40}; the number of folds and of pairs a fold is expected")
+    folds, count = (int(number or 1) for number in header.groups())
+    if len(lines) != 2 * folds * count or not lines:
+        raise ValueError(f"{path.name} announces {2 * folds * count} pairs and holds {len(lines)}: it is truncated")
     rows = []
-    for i, line in enumerate(lines[1:]):
-        words, genuine = line.split(), i % (2 * count) < count
-        try:
-            somebody, number, other, other_number = (words[0], words[1], words[0], words[2]) if genuine else words
-            rows.append((f"{somebody}/{int(number):04d}", f"{other}/{int(other_number):04d}", genuine, i // (2 * count)))
-        except (ValueError, IndexError) as error:
+    for i, line in enumerate(lines):
+        genuine = i % (2 * count) < count
+        if not (found := re.fullmatch(_LINES[genuine], " " + line, re.ASCII)):
             expected = "name i j" if genuine else "name1 i name2 j"
-            raise ValueError(f"line {i + 2} of {path.name} is {line!r}; {expected} is expected") from error
+            raise ValueError(f"line {i + 2} of {path.name} is {line!r:.80}; {expected} is expected")
+        somebody, number, *other, last = found.groups()
+        other = other[0] if other else somebody
+        rows.append((f"{somebody}/{int(number):04d}", f"{other}/{int(last):04d}", genuine, i // (2 * count)))
     return rows
 
 
-def fetched_lfw():
+def _fetched_lfw() -> Path:
     """Folder of LFW as scikit-learn fetches and keeps it."""
     from sklearn.datasets import fetch_lfw_pairs, get_data_home
 
     try:
         fetch_lfw_pairs(subset="10_folds", resize=0.1)
     except OSError as error:
-        raise FileNotFoundError(f"LFW could not be fetched ({error}); give its folder as root=… or its .bin file as bin=…") from error
+        raise FileNotFoundError(f"LFW could not be fetched ({error}); give root=its folder, or bin=its file") from error
     return Path(get_data_home()) / "lfw_home"

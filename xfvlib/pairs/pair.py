@@ -1,13 +1,18 @@
 """One pair of aligned face crops, and a set of them that share a pool of images."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+
+MOST_PAIRS = 5_000_000  # that a function lists by itself: about 1 GB
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,13 +20,17 @@ class Pair:
     """Two aligned face crops: ``a`` the probe, ``b`` the reference.
 
     Attributes:
-        a, b: float32 ``(3, H, W)`` of one size, RGB in [0, 1].
+        a, b: float32 ``(3, H, W)`` of one size, RGB in [0, 1], on the CPU; other floats and devices are converted.
         same: True for a genuine pair (one person), False for an impostor pair, None when that is not known.
         name_a, name_b: what figures call the images.
 
     Raises:
-        TypeError: an image is not a float tensor.
+        TypeError: an image is not a float tensor, or ``same`` is not a bool or None.
         ValueError: another shape, two sizes, NaN, or values outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> pair = Pair(torch.rand(3, 112, 112), torch.rand(3, 112, 112), same=False)
     """
 
     a: torch.Tensor
@@ -31,22 +40,27 @@ class Pair:
     name_b: str = "reference"
 
     def __post_init__(self):
-        for name, image in ((self.name_a, self.a), (self.name_b, self.b)):
-            if not isinstance(image, torch.Tensor) or not image.is_floating_point():
-                given = f"a {image.dtype} tensor" if isinstance(image, torch.Tensor) else f"a {type(image).__name__}"
-                raise TypeError(f"image {name!r} is {given}; a float tensor (3, H, W), RGB in [0, 1], is needed: see xfv.align")
-            if image.dim() != 3 or image.shape[0] != 3:
-                raise ValueError(f"image {name!r} has shape {tuple(image.shape)}; (3, H, W) is needed")
-            if not bool(((image >= 0) & (image <= 1)).all()):
-                raise ValueError(
-                    f"image {name!r} has pixels outside [0, 1] or NaN (smallest {float(image.min()):.4g}, "
-                    f"largest {float(image.max()):.4g}); divide 0..255 pixels by 255"
-                )
+        for side, name in (("a", self.name_a), ("b", self.name_b)):
+            object.__setattr__(self, side, _checked(getattr(self, side), f"image {name!r}"))
         if self.a.shape != self.b.shape:
-            raise ValueError(
-                f"the images of a pair differ in size: {self.name_a!r} {tuple(self.a.shape)}, {self.name_b!r} "
-                f"{tuple(self.b.shape)}; align both for the same model"
-            )
+            sizes = f"{self.name_a!r} {tuple(self.a.shape)}, {self.name_b!r} {tuple(self.b.shape)}"
+            raise ValueError(f"the images of a pair differ in size: {sizes}; align both for the same model")
+        if not (self.same is None or isinstance(self.same, (bool, np.bool_))):
+            raise TypeError(f"same is {self.same!r}; True, False, or None where it is not known, is needed")
+        object.__setattr__(self, "same", self.same if self.same is None else bool(self.same))
+
+
+def _checked(image, name):
+    """An image as float32 on the CPU; the errors of :class:`Pair`."""
+    given = f"{name} is a {type(image).__name__}, {getattr(image, 'dtype', '')}"
+    if not isinstance(image, torch.Tensor) or not image.is_floating_point():
+        raise TypeError(f"{given}; a float tensor (3, H, W), RGB in [0, 1], is needed: see xfv.align")
+    if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
+        raise ValueError(f"{name} has shape {tuple(image.shape)}; (3, H, W) is needed")
+    if not bool(((image >= 0) & (image <= 1)).all()):
+        found = f"smallest {float(image.min()):.4g}, largest {float(image.max()):.4g}"
+        raise ValueError(f"{name} has pixels outside [0, 1] or NaN ({found}); divide 0..255 pixels by 255")
+    return image.detach().cpu().float()
 
 
 class PairSet(Sequence):
@@ -54,47 +68,72 @@ class PairSet(Sequence):
 
     Indexing with a number gives a :class:`Pair`; with a slice, a list of numbers or a boolean array a smaller PairSet.
 
-    Attributes:
+    Args:
         name: of the data set.
         table: one row a pair with columns ``name_a, name_b, same, fold``; fold −1 for pairs in no fold.
+        images: ``{name: crop}``, crops float32 ``(3, H, W)``, RGB in [0, 1], of all names in the table.
+
+    Attributes:
+        name, table, images: as given; the rows of the table are numbered from 0.
         labels: bool ``(P,)``, True for genuine pairs.
         folds: int ``(P,)``, the fold each pair is scored in.
         names: the images that the pairs use.
 
+    Raises:
+        ValueError: the table lacks a column, or holds a name that is no text, a label that is no bool, or a fold that
+            is no whole number; the first such row is named.
+
     Example:
+        >>> from xfvlib.pairs import load_pairs
         >>> pairs = load_pairs("orl")
         >>> len(pairs), pairs[0].same
         (600, True)
     """
 
-    def __init__(self, name, table, images):
-        self.name, self.table, self.images = name, table.reset_index(drop=True), images
+    def __init__(self, name: str, table: pd.DataFrame, images: Mapping[str, torch.Tensor]):
+        if missing := {"name_a", "name_b", "same", "fold"} - set(getattr(table, "columns", ())):
+            raise ValueError(f"the table of {name} has no column {', '.join(sorted(missing))}")
+        folds = pd.to_numeric(table.fold, errors="coerce")
+        good = {column: table[column].map(lambda value: isinstance(value, str)) for column in ("name_a", "name_b")}
+        good |= {"same": table.same.isin([True, False]), "fold": (folds % 1 == 0) & (folds.abs() < 2**31)}
+        for column, fits in good.items():
+            if not fits.all():
+                row = f"{table.index.name or 'row'} {table.index[~fits][0]} of {name}"
+                needed = "names must be text, same true or false, fold a whole number, −1 for none"
+                raise ValueError(f"{row}: {column} is {table[column][~fits].iloc[0]!r:.200}; {needed}")
+        self.name, self.images = name, images
+        self.table = table.assign(same=table.same.astype(bool), fold=folds.astype(int)).reset_index(drop=True)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, index):
-        if isinstance(index, (int, np.integer)):
-            row = self.table.iloc[int(index)]
+    def __getitem__(self, index: Any) -> Any:
+        rows = np.arange(len(self))[index]  # numpy's errors: IndexError says what an index can be
+        if rows.ndim > 1:
+            raise IndexError(f"{index!r:.80} is no number, slice, list of numbers, or list of {len(self)} bools")
+        if rows.ndim == 0:
+            row = self.table.iloc[int(rows)]
             return Pair(self.image(row.name_a), self.image(row.name_b), bool(row.same), row.name_a, row.name_b)
-        return PairSet(self.name, self.table.iloc[index], self.images)
+        part = copy(self)
+        part.table = self.table.iloc[rows].reset_index(drop=True)
+        return part
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"PairSet {self.name!r}: {len(self)} pairs ({int(self.labels.sum())} genuine), {len(self.names)} images"
 
     @property
-    def labels(self):
+    def labels(self) -> np.ndarray:
         return self.table.same.to_numpy(bool)
 
     @property
-    def folds(self):
+    def folds(self) -> np.ndarray:
         return self.table.fold.to_numpy(int)
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         return sorted(set(self.table.name_a) | set(self.table.name_b))
 
-    def image(self, name):
+    def image(self, name: str) -> torch.Tensor:
         """The crop called ``name``: float32 ``(3, H, W)``, RGB in [0, 1].
 
         Raises KeyError with the nearest names, or ValueError when the image cannot be read.
@@ -104,36 +143,55 @@ class PairSet(Sequence):
             raise KeyError(f"{self.name} has no image {name!r}; near it: {near or list(self.images)[:3]}")
         return self.images[name]
 
-    def pair(self, name_a, name_b):
-        """The pair of any two images of the data set, by their names; ``same`` is None where neither names nor table tell it."""
-        if person(name_a) and person(name_b):
-            same = person(name_a) == person(name_b)
-        else:
-            told = self.table.same[(self.table.name_a == name_a) & (self.table.name_b == name_b)]
-            same = bool(told.iloc[0]) if len(told) else None
-        return Pair(self.image(name_a), self.image(name_b), same, name_a, name_b)
+    def pair(self, name_a: str, name_b: str) -> Pair:
+        """The pair of any two images of the data set, by their names.
 
-    def draw(self, count, seed=0):
-        """PairSet of ``count`` genuine and as many impostor pairs, drawn, in their order here. ValueError where there are fewer."""
+        Its ``same`` is None where neither the names nor the table tell it.
+        """
+        image_a, image_b = self.image(name_a), self.image(name_b)
+        if person(name_a) and person(name_b):
+            return Pair(image_a, image_b, person(name_a) == person(name_b), name_a, name_b)
+        told = self.labels[(self.table.name_a == name_a) & (self.table.name_b == name_b)]
+        return Pair(image_a, image_b, told[0] if len(told) else None, name_a, name_b)
+
+    def draw(self, count: int, seed: int = 0) -> "PairSet":
+        """PairSet of ``count`` genuine and as many impostor pairs, drawn, in their order here.
+
+        Raises ValueError where there are fewer.
+        """
         rng, kinds = np.random.default_rng(seed), [np.flatnonzero(self.labels == same) for same in (True, False)]
-        if min(map(len, kinds)) < count:
-            raise ValueError(f"{self.name} has {len(kinds[0])} genuine and {len(kinds[1])} impostor pairs; {count} of each were asked for")
+        if not 0 <= count <= min(map(len, kinds)):
+            there = f"{len(kinds[0])} genuine and {len(kinds[1])} impostor pairs"
+            raise ValueError(f"{self.name} has {there}; {count} of each were asked for")
         return self[np.sort(np.concatenate([rng.choice(rows, count, replace=False) for rows in kinds]))]
 
-    def all_pairs(self):
-        """PairSet of every combination of two of all the data set's images, in no folds. ValueError where the data do not name people."""
+    def all_pairs(self) -> "PairSet":
+        """PairSet of every combination of two of all the data set's images, in no folds.
+
+        Raises ValueError where the data do not name people, and for more than five million pairs.
+        """
         people = {name: person(name) for name in self.images}
         if not all(people.values()):
             raise ValueError(f"{self.name} does not say who is in its images, so pairs of any two have no label")
-        a, b = zip(*combinations(self.images, 2))
-        same = [people[x] == people[y] for x, y in zip(a, b)]
-        return PairSet(f"{self.name}, all pairs", pd.DataFrame({"name_a": a, "name_b": b, "same": same, "fold": -1}), self.images)
+        if comb(len(people), 2) > MOST_PAIRS:
+            raise ValueError(
+                f"{self.name} has {len(people):,} images, too many: at most {MOST_PAIRS:,} pairs are listed"
+            )
+        table = pd.DataFrame(combinations(people, 2), columns=["name_a", "name_b"])
+        same = table.name_a.map(people) == table.name_b.map(people)
+        return PairSet(f"{self.name}, all pairs", table.assign(same=same, fold=-1), self.images)
 
 
-def person(name):
-    """The person in an image called ``person/image``; None for a name that tells no person."""
+def person(name: str) -> str | None:
+    """The person in an image called ``person/image``; None for a name that tells no person.
+
+    Example:
+        >>> person("s1/10")
+        's1'
+    """
     return name.rsplit("/", 1)[0] if "/" in name else None
 
 
-def pair_table(rows):
+def pair_table(rows: Sequence[tuple[str, str, bool, int]]) -> pd.DataFrame:
+    """The table of a :class:`PairSet` of rows name_a, name_b, same, fold."""
     return pd.DataFrame(rows, columns=["name_a", "name_b", "same", "fold"])

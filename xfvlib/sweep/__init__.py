@@ -1,185 +1,200 @@
-"""Explain and score many pairs, on all cores of this machine or on a Dask cluster, so that an interruption loses little.
+"""Explain and score many pairs, on all cores of this machine or on a Dask cluster; an interruption loses little.
 
 The pairs are cut into blocks, tiles of the pair matrix: a few probes by a few references, so that a block needs few
-images for its many pairs. In a block every image is read, embedded and differentiated once, and one image's channel
-gradients are in memory at a time: memory does not grow with the number of pairs. Gradients that several blocks need are
-computed once by a task of their own and kept as files, ``out/gradients``, up to a byte budget; beyond it each block computes
-them again. A block's Parquet file, renamed into place when it is whole, is the only record that the block is done; what a
-restarted sweep computes is the blocks without one. Scheduling, and replacing workers that die, is left to Dask.
+images for its many pairs. In a block every image is read, embedded and, for a method of two stages, prepared once.
+Preparations that several blocks need are computed by the first one and kept as files in a scratch folder, up to a byte
+budget; beyond it each block computes them again. A block's Parquet file, renamed into place when it is whole, is the
+only record that the block is done; what a restarted sweep computes is the blocks without one. Scheduling, and replacing
+workers that die, is left to Dask.
 """
 
-import hashlib
+import json
 import logging
-import shutil
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 
-from xfvlib.evaluation import decision_threshold
-from xfvlib.faithfulness.table import methods_of, settings_of
-from xfvlib.files import write_whole
-from xfvlib.gradients import check_differentiable
-from xfvlib.methods import GRADIENT_METHODS, METHODS
-from xfvlib.sweep.folder import (
-    ADVICE, block_path, check_manifest, clear_leftovers, create_maps, data_hash, is_whole, model_hash, read_costs, read_maps, read_sweep, zarr_module,
-)  # fmt: skip
-from xfvlib.sweep.tasks import gradients_needed, keep_gradients, one_torch_thread, run_block
+from xfvlib.faithfulness.table import Methods, Metrics, methods_of, settings_of
+from xfvlib.methods import method_called
+from xfvlib.models import FaceModel
+from xfvlib.models.facemodel import decision_threshold
+from xfvlib.pairs import PairSet
+from xfvlib.perturb import check_count, check_known, check_least
+from xfvlib.sweep.folder import Job, block_path, data_hash, model_hash, opened, read_block, read_costs, read_sweep
+from xfvlib.sweep.maps import create_maps, read_maps, zarr_module
+from xfvlib.sweep.tasks import one_torch_thread, run_block
 
-# Dask's own setting of MALLOC_TRIM_THRESHOLD_ makes glibc hand every tensor back to the system: torch then takes twice the time
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MALLOC_TRIM_THRESHOLD_": 2**30, "MALLOC_MMAP_THRESHOLD_": 2**30}
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["connected", "data_hash", "model_hash", "one_torch_thread", "read_costs", "read_maps", "read_sweep", "sweep"]
+
+# with Dask's own MALLOC_TRIM_THRESHOLD_, glibc hands every tensor back to the system: torch then takes twice the time
+_WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MALLOC_TRIM_THRESHOLD_": 2**30, "MALLOC_MMAP_THRESHOLD_": 2**30}
+_PATIENCE = 20  # seconds until a scheduler must have answered
 
 
-def sweep(model, pairs, methods=("fggb",), metrics=("deletion", "insertion"), *, out, client=None, threshold=None, controls=True,
-          seed=0, maps=None, workers=None, block=64, keep_bytes=4e9, progress=False):  # fmt: skip
-    """Explain every pair by every method and score the maps: the table of :func:`xfvlib.faithfulness.deletion_table`, computed in parallel.
+def sweep(
+    model: FaceModel,
+    pairs: PairSet,
+    methods: Methods = ("fggb",),
+    metrics: Metrics = ("deletion", "insertion"),
+    *,
+    out: str | Path,
+    client: "Client | str | None" = None,
+    threshold: float | None = None,
+    controls: bool = True,
+    seed: int = 0,
+    maps: str | None = None,
+    workers: int | None = None,
+    block: int = 64,
+    keep_bytes: float = 4e9,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Explain every pair by every method and score the maps: the table of :func:`xfvlib.faithfulness.deletion_table`,
+    computed in parallel.
 
-    Called again with the same folder after whatever interruption, it computes only what is missing. In a script, call it under
-    ``if __name__ == "__main__":``, since worker processes import the script.
+    Called again with the same folder after whatever interruption, it computes only what is missing or damaged. In a
+    script, call it under ``if __name__ == "__main__":``, since worker processes import the script.
 
     Args:
-        model: a FaceModel.
+        model: a FaceModel, on any device.
         pairs: a PairSet in the model's size.
         methods, metrics, threshold, controls, seed: as for :func:`xfvlib.faithfulness.deletion_table`.
-        out: folder of the results, one run at a time; on a cluster, one that all workers reach by this path.
-        client: None for processes on this machine, one torch thread each; or a ``dask.distributed.Client``, or the address of
-            a scheduler. The table is the same. Workers of one thread are best: within a process, blocks take turns. On Linux
-            start them with ``MALLOC_TRIM_THRESHOLD_`` and ``MALLOC_MMAP_THRESHOLD_`` at 1073741824; Dask's default doubles the time.
+        out: folder of the results, new, empty or begun by the same sweep, for one run at a time; on a cluster, one that
+            all workers reach by this path. Nothing in it is deleted but what the sweep itself needs no longer.
+        client: None for processes on this machine, one torch thread each; or a ``dask.distributed.Client``, or the
+            address of a scheduler; the sweep waits until it has a worker. The table is the same. On Linux start workers
+            with ``MALLOC_TRIM_THRESHOLD_`` and ``MALLOC_MMAP_THRESHOLD_`` at 1073741824; Dask's default doubles the
+            time.
         maps: "zarr" to keep the signed maps too, see :func:`read_maps`; needs the package zarr.
-        workers: number of processes when ``client`` is None; None for one a core.
+        workers: number of processes when ``client`` is None; None for one a core, or for one if the model is on a GPU.
         block: pairs in a block: what an interruption loses, and what a progress bar counts in.
-        keep_bytes: of channel gradients kept in ``out`` while the sweep runs.
+        keep_bytes: of preparations (of the methods' first stages) kept in ``out`` while the sweep runs; 0 for none.
         progress: show blocks done, pairs a second and the time left.
 
     Returns:
         The table of all blocks. Pairs with an image that cannot be read have one row, with ``error``.
 
     Raises:
-        ValueError: unknown method, metric or option; no pairs; or a folder begun with other settings, which are named.
-        TypeError: a gradient method for a model without gradients, or a model that cannot be sent to other processes.
+        ValueError: unknown method, metric or option; no pairs; a number out of range; a folder that holds other things,
+            or was begun with other settings, which are named.
+        TypeError: a gradient method for a model without gradients, a model that cannot be sent to other processes, or
+            an argument of another type.
+        OSError: the folder cannot be made or written to; no scheduler answers.
         ImportError: ``maps="zarr"`` without the package.
-        RuntimeError: some blocks failed; the others are kept.
+        RuntimeError: some blocks failed, the others are kept; or another sweep is running in the folder.
 
     Example:
         >>> table = xfv.sweep(model, pairs, ["fggb"], ["deletion"], out="sweep")  # doctest: +SKIP
         >>> xfv.sweep(model, pairs, ["fggb"], ["deletion"], out="sweep", client="tcp://10.0.0.1:8786")  # doctest: +SKIP
     """
-    out = Path(out).resolve()
-    named, settings, threshold = methods_of(methods), settings_of(metrics), decision_threshold(model, threshold)
-    if not len(pairs) or block < 1:
-        raise ValueError(f"{len(pairs)} pairs in blocks of {block}: at least one of each is needed")
-    if any(name in GRADIENT_METHODS for name, _ in named.values()):
-        check_differentiable(model)
-    if maps not in (None, "zarr"):
-        raise ValueError(f"maps is {maps!r}; it must be 'zarr' or None")
-    if maps:
+    if not isinstance(pairs, PairSet):
+        raise TypeError(f"pairs is a {type(pairs).__name__}; a PairSet is needed, see xfv.load_pairs")
+    check_count("pairs", len(pairs))
+    check_count("block", block)
+    check_least("keep_bytes", keep_bytes, 0)
+    if not (client is None or isinstance(client, str) or hasattr(client, "scheduler_info")):
+        raise TypeError(f"client is {client!r}; None, a dask.distributed.Client or a scheduler's address is needed")
+    check_count("workers", 1 if workers is None else workers)
+    if maps is not None:
+        check_known("maps", maps, ("zarr",))
         zarr_module()
-    tiled = tiles(pairs.table, block)
-    job = {"model": model, "pairs": pairs, "settings": settings, "threshold": threshold, "controls": controls, "seed": seed,
-           "methods": {label: (name, METHODS[name], options) for label, (name, options) in named.items()},
-           "maps": maps, "out": out, "tiles": tiled}  # fmt: skip
-    content = pickled(job)
-    check_manifest(out, {
-        "model": model.name, "model hash": model_hash(model), "data": pairs.name, "pairs": len(pairs), "data hash": data_hash(pairs),
-        "methods": {label: {"method": name, **options} for label, (name, options) in named.items()}, "metrics": settings,
-        "threshold": threshold, "controls": controls, "seed": seed, "block": block, "maps": maps,
-    })  # fmt: skip
-    clear_leftovers(out)
-    if maps:
-        create_maps(job)
-    missing = [number for number in range(len(tiled)) if not is_whole(block_path(out, number))]
-    if missing:
-        job_path = out / f"job-{hashlib.sha256(content).hexdigest()[:16]}.pickle"
-        write_whole(job_path, lambda temporary: temporary.write_bytes(content), ADVICE)
-        try:
-            with connected(client, workers, len(missing)) as connection:
-                compute(connection, job, job_path, missing, keep_bytes, progress)
-        finally:
-            job_path.unlink(missing_ok=True)
-    shutil.rmtree(out / "gradients", ignore_errors=True)
+    kinds, given, threshold = defaultdict(dict), {}, decision_threshold(model, threshold)
+    for label, (name, options) in methods_of(methods).items():
+        method, given[label] = method_called(name, model), {"method": name, **options}
+        kind = json.dumps([name, method.of_prepare(options)], default=str) if method.prepare else ""
+        kinds[kind][label] = method, options
+    about = {"model": model.name, "model hash": model_hash(model), "data": pairs.name, "data hash": data_hash(pairs)}
+    about |= {"pairs": len(pairs), "methods": given, "metrics": settings_of(metrics), "threshold": threshold}
+    about |= {"controls": bool(controls), "seed": seed, "block": block, "maps": maps}
+    about = json.loads(json.dumps(about, default=str))
+    tiles = _tiles(pairs.table, block)
+    counts = Counter(image for tile in tiles for image in pairs[tile].names)
+    shared = {image for image, count in counts.items() if count > 1 and keep_bytes}
+    job = Job(model, pairs, dict(kinds), about, tiles, shared, keep_bytes, Path(out).absolute())
+    content = _pickled(job)
+    with opened(job):
+        if maps:
+            create_maps(job)
+        if missing := [n for n in range(len(tiles)) if read_block(block_path(job.out, n), job.name) is None]:
+            with connected(client, workers or (None if model.device.type == "cpu" else 1), len(missing)) as connection:
+                _compute(connection, job, content, missing, progress)
     return read_sweep(out)
 
 
-def tiles(table, block):
-    """Pair numbers in blocks of ``block``, in the order of small squares of the pair matrix, so that a block's pairs share images."""
-    names = pd.unique(table[["name_a", "name_b"]].to_numpy().ravel())
-    place = {name: i for i, name in enumerate(sorted(names))}
-    a, b = (table[column].map(place).to_numpy() for column in ("name_a", "name_b"))
+def _tiles(table, block):
+    """Pair numbers in blocks of ``block``, in the order of small squares of the pair matrix, so that a block's pairs
+    share images."""
+    names = sorted(pd.unique(table[["name_a", "name_b"]].to_numpy().ravel()))
+    a, b = (pd.Index(names).get_indexer(table[column]) for column in ("name_a", "name_b"))
     side = max(1, round(block**0.5))
     order = np.lexsort((b, a, b // side, a // side))
     return [order[start : start + block] for start in range(0, len(order), block)]
 
 
-def pickled(job):
+def _pickled(job):
     """The job as bytes for other processes; TypeError in words where the model cannot be sent."""
-    import cloudpickle
-
     try:
         return cloudpickle.dumps(job)
     except Exception as error:  # a module may raise anything when it is pickled
         raise TypeError(
-            f"{job['model'].name} and its pairs cannot be sent to other processes ({error}): give the network a __reduce__ "
-            "that makes it anew from its file, as xfvlib.models.onnx.OnnxNetwork has"
+            f"{job.model.name} and its pairs cannot be sent to other processes ({error}): give the network a "
+            "__reduce__ that makes it anew from its file, as xfvlib.models.onnx.OnnxNetwork has"
         ) from error
 
 
 @contextmanager
-def connected(client=None, workers=None, most=None):
-    """The caller's client; one to the address given; or one to new processes of one thread each on this machine, not more than ``most``."""
+def connected(
+    client: "Client | str | None" = None, workers: int | None = None, most: int | None = None
+) -> "Iterator[Client]":
+    """The caller's client; one to the address given; or one to new processes of one thread each on this machine, not
+    more than ``most``.
+
+    Raises:
+        ConnectionError: no scheduler answers at the address.
+    """
     import dask
-    from dask.system import CPU_COUNT
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    if isinstance(client, str):
-        with Client(client) as found:
-            yield found
-    elif client is not None:
+    if client is not None and not isinstance(client, str):
         yield client
-    else:
-        # Dask starts them by spawn, since a forked process may not use torch's threads
-        with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
-            LocalCluster(n_workers=min(count for count in (workers or CPU_COUNT, most) if count), threads_per_worker=1, dashboard_address=":0",
-                         silence_logs=logging.ERROR) as cluster,
-            Client(cluster) as found,
-        ):  # fmt: skip
-            yield found
+        return
+    count = min(given for given in (workers or dask.system.CPU_COUNT, most) if given)
+    local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.ERROR}
+    # Dask starts them by spawn, since a forked process may not use torch's threads
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
+        try:
+            found = Client(**local) if client is None else Client(client, timeout=_PATIENCE)
+        except Exception as error:  # whatever speaks there
+            raise ConnectionError(f"no Dask scheduler answers at {client!r}: {error}") from error
+    with found:
+        yield found
 
 
-def compute(client, job, job_path, missing, keep_bytes, progress):
+def _compute(client, job, content, missing, progress):
     """Have the missing blocks computed, and wait for all of them; RuntimeError when some failed."""
+    import dask
     from distributed import as_completed
     from tqdm.auto import tqdm
 
-    futures, failed = submitted(client, job, job_path, missing, keep_bytes), {}
-    with tqdm(total=sum(len(job["tiles"][number]) for number in missing), unit=" pairs", disable=not progress) as bar:
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+        # not scattered: Dask sends the bytes again when the workers that had them have died
+        there = client.submit(cloudpickle.loads, content, pure=False)
+    futures = dict(zip(client.map(run_block, missing, job=there, pure=False), missing))
+    with tqdm(total=sum(len(job.tiles[number]) for number in missing), unit=" pairs", disable=not progress) as bar:
         for count, future in enumerate(as_completed(futures), 1):
-            number = futures[future]
-            if future.exception() is not None:
-                failed[number] = future.exception()
-            bar.update(len(job["tiles"][number]))
-            bar.set_postfix_str(f"{count} of {len(missing)} blocks" + f", {len(failed)} failed" * bool(failed))
-    for number, error in failed.items():
+            bar.update(len(job.tiles[futures[future]]))
+            bar.set_postfix_str(f"{count} of {len(missing)} blocks")
+    if failed := {number: future.exception() for future, number in futures.items() if future.exception()}:
+        number, error = next(iter(failed.items()))
         raise RuntimeError(
-            f"{len(failed)} of {len(missing)} blocks failed; calling again computes only those, the others are kept in {job['out']}. "
-            f"Block {number}: {type(error).__name__}: {error}"
+            f"{len(failed)} of {len(missing)} blocks failed; calling again computes only those, the others are kept in "
+            f"{job.out}. Block {number}: {type(error).__name__}: {error}"
         ) from error
-
-
-def submitted(client, job, job_path, missing, keep_bytes):
-    """Hand all tasks to Dask, block by block with the gradients that it is the first to need: ``{future: number of the block}``."""
-    needed = {number: gradients_needed(job, job["tiles"][number]) for number in missing}
-    counts = Counter(key for keys in needed.values() for key in keys)
-    room = int(keep_bytes // (4 * job["model"].dim * np.prod(job["model"].size)))
-    kept = {key for key, count in counts.most_common(room) if count > 1}
-    started, futures = {}, {}
-    for number, keys in needed.items():
-        submit = partial(client.submit, pure=False, priority=-number)  # early blocks are whole before late gradients are begun
-        first = {key: submit(keep_gradients, job_path, *key) for key in keys if key in kept and key not in started}
-        before = [started[key] for key in keys if key in started]
-        futures[submit(run_block, job_path, number, list(first.values()), before)] = number
-        started |= first
-    return futures

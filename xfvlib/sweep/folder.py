@@ -1,10 +1,18 @@
-"""What a sweep keeps on disk: manifest, blocks, maps."""
+"""What lies in a sweep's folder: manifest, blocks, maps and, while it runs, a scratch folder with the job.
+
+Files appear whole or not at all. Nothing is deleted but the scratch folder, whose name no other job has.
+"""
 
 import hashlib
 import json
+import os
 import platform
+import shutil
 import warnings
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -13,40 +21,122 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from filelock import FileLock, Timeout
 
-from xfvlib.faithfulness import as_frame
-from xfvlib.files import write_whole
+from xfvlib.faithfulness.table import SCHEMA, as_frame
+from xfvlib.methods import Method
+from xfvlib.models import FaceModel
+from xfvlib.pairs import PairSet
 
-PACKAGES = ("xfvlib", "torch", "numpy", "scipy", "captum", "pandas", "pyarrow", "dask")
+_ADVICE = "choose another folder as out=…"
+_PACKAGES = ("xfvlib", "torch", "numpy", "scipy", "captum", "pandas", "pyarrow", "dask")
 
-ADVICE = "or choose another folder as out=…"
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a sweep must know.
+
+    Attributes:
+        model, pairs, keep_bytes, out: as for :func:`xfvlib.sweep`.
+        methods: ``{kind: {label: (method, options)}}``; methods of one kind share the preparation of an image, and
+            those of kind "" have none. They travel with the job, since workers may not know them.
+        settings: what the manifest says. Their hash, ``name``, is in each block: no other job's is taken for ours.
+        tiles: numbers of the pairs in each block.
+        shared: images whose preparations are kept, since several blocks need them.
+    """
+
+    model: FaceModel
+    pairs: PairSet
+    methods: dict[str, dict[str, tuple[Method, dict]]]
+    settings: dict
+    tiles: list[np.ndarray]
+    shared: set[str]
+    keep_bytes: float
+    out: Path
+
+    @cached_property
+    def name(self) -> str:
+        return _name(self.settings)
+
+    @property
+    def scratch(self) -> Path:
+        return self.out / f"scratch-{self.name[:16]}"
+
+    def put(self, path: Path, data: bytes) -> None:
+        """Write a file in the scratch folder and rename it: a reader never sees half a file."""
+        path.parent.mkdir(exist_ok=True)
+        temporary = self.scratch / f"{os.getpid()}-{path.name}"
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def read_sweep(out):
-    """The table of a sweep's blocks, as many as there are, in the order of the pairs. FileNotFoundError where there is none."""
-    paths = block_paths(out)
-    content = pa.concat_tables(pq.read_table(path).replace_schema_metadata() for path in paths)
+def _name(settings):
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def read_sweep(out: str | Path) -> pd.DataFrame:
+    """The table of a sweep's blocks, as many as there are, in the order of the pairs.
+
+    Raises:
+        FileNotFoundError: there is no sweep.
+        ValueError: the manifest or a block, which is named, is damaged, or the block is another sweep's.
+    """
+    content = pa.concat_tables(table for table, _ in _blocks(out))
     return as_frame(content).sort_values("pair", kind="stable", ignore_index=True)
 
 
-def read_costs(out):
-    """What the blocks of a sweep took, one row each: ``block, pairs, images, gradients`` (images differentiated) and, in seconds,
-    ``reading``, ``embedding``, ``differentiating``, ``scoring``, each method by its label, and ``total``."""
-    costs = [json.loads(pq.read_schema(path).metadata[b"costs"]) for path in block_paths(out)]
-    return pd.DataFrame(costs).fillna(0.0)
+def read_costs(out: str | Path) -> pd.DataFrame:
+    """What the blocks of a sweep took, one row each: ``block, pairs, images, preparations`` (images prepared) and, in
+    seconds, ``reading``, ``embedding``, ``preparing``, ``scoring``, each method by its label, and ``total``.
 
-
-def read_maps(out, method, numbers):
-    """Kept maps of one method: float32 ``(n, 2, H, W)``, signed, probe and reference, for pairs by their numbers; NaN for an unreadable pair.
-
-    They were rounded to float16 after division by the largest absolute value of each: 3 digits.
+    Raises: as :func:`read_sweep`.
     """
-    group = zarr_module().open_group(Path(out) / "maps.zarr", mode="r")
-    places = group["place"][:][np.asarray(numbers)]
-    return group[method].oindex[places].astype(np.float32) * group[f"{method} scale"].oindex[places][:, :, None, None]
+    return pd.DataFrame([costs for _, costs in _blocks(out)]).fillna(0.0)
 
 
-def model_hash(model):
+def _blocks(out):
+    (settings, _), paths = _read_manifest(Path(out)), sorted((Path(out) / "blocks").glob("[0-9]*.parquet"))
+    found = {path: read_block(path, _name(settings)) for path in paths}
+    if not found:
+        raise FileNotFoundError(f"{out} holds no block of a sweep yet; see xfv.sweep(…, out=…)")
+    if lost := [path for path, block in found.items() if block is None]:
+        raise ValueError(f"block {lost[0]} is damaged, or another sweep's: call xfv.sweep again, which makes it anew")
+    return list(found.values())
+
+
+def block_path(out: Path, number: int) -> Path:
+    """File of a block. That it is there and whole is the record that the block is done."""
+    return out / "blocks" / f"{number:06d}.parquet"
+
+
+def read_block(path: Path, job: str) -> tuple[pa.Table, dict] | None:
+    """Rows and costs of a block of the job with that name; None where a bit has changed, or it is another job's."""
+    try:
+        content = pq.read_table(path, page_checksum_verification=True)
+        given, content = content.schema.metadata, content.replace_schema_metadata()
+        costs = json.loads(given[b"costs"])
+        whole = given[b"job"].decode() == job and given[b"hash"].decode() == _block_hash(content, costs, job)
+    except Exception:  # a changed bit can make anything of a file
+        whole = False
+    return (content, costs) if whole else None
+
+
+def write_block(job: Job, number: int, rows: list[dict], costs: dict) -> None:
+    """Write the rows and costs of a block."""
+    content, sink = pa.Table.from_pylist(rows, schema=SCHEMA), pa.BufferOutputStream()
+    given = {"costs": json.dumps(costs), "job": job.name, "hash": _block_hash(content, costs, job.name)}
+    pq.write_table(content.replace_schema_metadata(given), sink, compression="zstd", write_page_checksum=True)
+    job.put(block_path(job.out, number), sink.getvalue())
+
+
+def _block_hash(content, costs, job):
+    return hashlib.sha256(json.dumps([content.to_pydict(), costs, job]).encode()).hexdigest()
+
+
+def model_hash(model: FaceModel) -> str:
     """SHA-256 of layers, weights and preprocessing."""
     found = hashlib.sha256(f"{model.network} {model.size} {model.channels}".encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -55,8 +145,8 @@ def model_hash(model):
     return found.hexdigest()
 
 
-def data_hash(pairs):
-    """SHA-256 of the list of pairs and of every image: of its file where it comes from one, which is not decoded for that."""
+def data_hash(pairs: PairSet) -> str:
+    """SHA-256 of the list of pairs and of every image: of its file, not decoded, where it comes from one."""
     found = hashlib.sha256(pairs.table.to_csv(index=False).encode())
     found.update(repr(getattr(pairs.images, "want", None)).encode())
     sources = getattr(pairs.images, "sources", pairs.images)
@@ -70,90 +160,63 @@ def data_hash(pairs):
     return found.hexdigest()
 
 
-def check_manifest(out, wanted):
-    """Write the manifest of a new folder; ValueError where the folder was begun with other settings, a warning for other packages."""
-    as_json = partial(json.dumps, ensure_ascii=False)
-    wanted = json.loads(as_json(wanted))
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # run from its folder without installation
-            versions[name] = "not installed"
-    path, begun = out / "manifest.json", [versions]
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf8"))
-        if different := [key for key in wanted if there.get(key) != wanted[key]]:
-            listed = "; ".join(f"{key}: {as_json(there.get(key))} there, {as_json(wanted[key])} now" for key in different)
-            raise ValueError(f"{out} was begun with other settings ({listed}). Use the same, or another folder as out=…")
-        if versions in there["versions"]:
-            return
-        last, begun = there["versions"][-1], [*there["versions"], versions]
-        changed = [f"{name} {last.get(name)} → {version}" for name, version in versions.items() if last.get(name) != version]
-        warnings.warn(f"{out} was begun with other packages ({', '.join(changed)}); the manifest lists both", stacklevel=3)
-    text = as_json(wanted | {"versions": begun}, indent=1)
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf8"), ADVICE)
+@contextmanager
+def opened(job: Job) -> Iterator[None]:
+    """The job's folder, for this run alone. The scratch folder goes when the run ends well.
 
-
-def block_path(out, number):
-    return out / "blocks" / f"{number:06d}.parquet"
-
-
-def block_paths(out):
-    paths = sorted((Path(out) / "blocks").glob("[0-9]*.parquet"))
-    if not paths:
-        raise FileNotFoundError(f"{out} holds no block of a sweep; see xfv.sweep(…, out=…)")
-    return paths
-
-
-def is_whole(path):
-    """True for a Parquet file with its end, which is written last."""
+    Raises:
+        OSError: the folder cannot be made or written to.
+        ValueError: it holds other things than this job.
+        RuntimeError: another run is in it.
+    """
     try:
-        pq.read_metadata(path)
-    except (OSError, pa.ArrowInvalid):
-        return False
-    return True
+        job.out.mkdir(parents=True, exist_ok=True)
+        others = {path.name for path in job.out.iterdir()} - {".lock", job.scratch.name}
+        if others and "manifest.json" not in others:
+            raise ValueError(f"{job.out} holds {min(others)!r} but no sweep: empty it yourself, or {_ADVICE}")
+        lock = FileLock(job.out / ".lock").acquire(timeout=0)
+    except Timeout as error:
+        raise RuntimeError(f"another sweep is running in {job.out}: wait for its end, or {_ADVICE}") from error
+    except OSError as error:
+        raise OSError(f"{job.out} is no folder that can be written to ({error.strerror}): {_ADVICE}") from error
+    with lock:
+        _check_manifest(job)
+        yield
+        shutil.rmtree(job.scratch, ignore_errors=True)
 
 
-def clear_leftovers(out):
-    """Remove what a run that was killed could not: jobs, and files under their temporary names."""
-    for path in (*out.glob("job-*.pickle"), *out.glob("**/.[0-9]*-*")):
-        path.unlink(missing_ok=True)
-
-
-def zarr_module():
+def _read_manifest(out):
+    """``(settings, versions)`` of a sweep's folder."""
+    path = out / "manifest.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{out} holds no block of a sweep and no manifest; see xfv.sweep(…, out=…)")
     try:
-        import zarr
-    except ImportError as error:
-        raise ImportError('maps="zarr" needs the package zarr: pip install zarr, or leave maps out') from error
-    return zarr
+        there = json.loads(path.read_bytes())
+        versions = there.pop("versions")
+        if not (versions[-1]["python"] and there["model hash"]):
+            raise KeyError
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, or no sweep's manifest: {_ADVICE}") from error
+    return there, versions
 
 
-def create_maps(job):
-    """Empty arrays for the maps, in the order of the blocks: one chunk is one block's, so that no two workers write the same file."""
-    group = zarr_module().open_group(job["out"] / "maps.zarr", mode="a")
-    order, block = np.concatenate(job["tiles"]), len(job["tiles"][0])
-    if "place" not in group:
-        group.create_array("place", shape=order.shape, dtype=order.dtype)
-    group["place"][:] = np.argsort(order)  # each time: a run that was killed may have left it empty
-    for label in job["methods"]:
-        shape = (len(order), 2, *job["model"].size)
-        if label not in group:
-            group.create_array(label, shape=shape, chunks=(block, *shape[1:]), dtype="float16", fill_value=np.nan)
-        if f"{label} scale" not in group:
-            group.create_array(f"{label} scale", shape=shape[:2], chunks=(block, 2), dtype="float32", fill_value=np.nan)
-
-
-def write_maps(job, number, maps):
-    """Write the maps of one block, each divided by its largest absolute value, which float16 could not hold beside the small ones."""
-    group, numbers = zarr_module().open_group(job["out"] / "maps.zarr", mode="r+"), job["tiles"][number]
-    start = number * len(job["tiles"][0])
-    for label in job["methods"]:
-        stacked = np.full((len(numbers), 2, *job["model"].size), np.nan, np.float32)
-        for i, n in enumerate(numbers):
-            if n in maps:
-                stacked[i] = torch.stack(maps[n][label]).numpy()
-        scale = np.abs(stacked).max(axis=(2, 3))
-        scale[scale == 0] = 1
-        group[label][start : start + len(numbers)] = (stacked / scale[:, :, None, None]).astype(np.float16)
-        group[f"{label} scale"][start : start + len(numbers)] = scale
+def _check_manifest(job):
+    """Write the manifest of a new folder. Other settings than it was begun with are
+    refused, other packages warned of."""
+    there = {package.name: package.version for package in metadata.distributions()}
+    versions = {name: there.get(name, "not installed") for name in _PACKAGES} | {"python": platform.python_version()}
+    begun: list[dict] = []
+    if (job.out / "manifest.json").exists():
+        there, begun = _read_manifest(job.out)
+        if different := [key for key in job.settings if there.get(key) != job.settings[key]]:
+            changes = [f"{key}: {there.get(key)!r} there, {job.settings[key]!r} now" for key in different]
+            text = "; ".join(changes)
+            raise ValueError(f"{job.out} was begun with other settings ({text}): use the same, or {_ADVICE}")
+        if versions not in begun:
+            changes = [f"{x} {begun[-1].get(x)} → {versions[x]}" for x in versions if begun[-1].get(x) != versions[x]]
+            text = ", ".join(changes)
+            warnings.warn(f"{job.out} was begun with other packages ({text}); the manifest lists both", stacklevel=5)
+    job.scratch.mkdir(exist_ok=True)
+    if versions not in begun:
+        text = json.dumps(job.settings | {"versions": [*begun, versions]}, ensure_ascii=False, indent=1)
+        job.put(job.out / "manifest.json", text.encode())
