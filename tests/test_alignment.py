@@ -1,10 +1,12 @@
+import contextlib
+import os
 from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from xfvlib import alignment
 from xfvlib.files import DATA
@@ -50,7 +52,9 @@ def test_a_large_photograph_and_its_reduction_give_the_same_template_crop():
 
 def test_a_narrower_crop_is_the_middle_of_the_square():
     landmarks = alignment.find_landmarks(orl_photo_path("s1/1"))
-    square, narrow = (alignment.crop(orl_photo_path("s1/1"), landmarks, size=(112, w), kind="arcface") for w in (112, 96))
+    square, narrow = (
+        alignment.crop(orl_photo_path("s1/1"), landmarks, size=(112, w), kind="arcface") for w in (112, 96)
+    )
     assert torch.equal(square[:, :, 8:104], narrow)
 
 
@@ -98,6 +102,170 @@ def test_a_photograph_that_pil_opens_and_cannot_decode_is_refused_in_words():
     Image.open(orl_photo_path("s1/1")).save(whole, "png")
     with pytest.raises(ValueError, match="damaged"):
         alignment.align(Image.open(BytesIO(whole.getvalue()[:3000])))
+
+
+FACE = Image.open(orl_photo_path("s1/1")).resize((276, 336), Image.Resampling.BICUBIC)
+GREY = np.asarray(FACE)
+
+
+def written(image, kind, **options):
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "photo",
+    {
+        "uint16": GREY.astype(np.uint16) * 257,
+        "uint16, most significant byte first": GREY.astype(">u2") * 257,
+        "float64": GREY / 255,
+        "float32": (GREY / 255).astype(np.float32),
+        "float16": (GREY / 255).astype(np.float16),
+        "colour": np.repeat(GREY[..., None] / 255, 3, axis=2),
+        "read-only": np.broadcast_to(GREY[..., None], (*GREY.shape, 3)),
+        "PNG, 16 bits": written(Image.fromarray(GREY.astype(np.uint16) * 257), "PNG"),
+        "TIFF, 16 bits": written(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"),
+        "PGM, 16 bits": b"P5 276 336 65535\n" + (GREY.astype(">u2") * 257).tobytes(),
+        "PGM, 10 bits": b"P5 276 336 1023\n" + np.round(GREY * 1023.0 / 255).astype(">u2").tobytes(),
+        "TIFF, floats": written(Image.fromarray((GREY / 255).astype(np.float32)), "TIFF"),
+        "PFM": b"Pf 276 336 -1.0\n" + (GREY[::-1] / 255).astype("<f4").tobytes(),
+        "PIL, 16 bits": Image.fromarray(GREY.astype(np.uint16) * 257),
+        "PIL, floats": Image.fromarray((GREY / 255).astype(np.float32)),
+        "LA": written(FACE.convert("LA"), "PNG"),
+        "P": written(FACE.convert("P"), "PNG"),
+        "GIF of several frames": written(FACE, "GIF", save_all=True, append_images=[FACE.rotate(90)]),
+        "WEBP of several frames": written(
+            FACE.convert("RGB"), "WEBP", save_all=True, append_images=[FACE], lossless=True
+        ),
+    }.items(),
+    ids=lambda named: named[0],
+)
+def test_photographs_of_all_depths_are_the_same_picture(photo):
+    pixels = np.asarray(alignment.read_photo(photo[1]), dtype=int)
+    assert pixels.shape == (336, 276, 3) and np.abs(pixels - GREY[..., None]).max() <= 1
+
+
+def test_transparent_parts_become_white():
+    seen = np.dstack([np.repeat(GREY[..., None], 3, axis=2), np.full_like(GREY, 255)])
+    seen[:40, :, 3] = 0
+    for kind in ("PNG", "WEBP"):
+        pixels = np.asarray(
+            alignment.read_photo(written(Image.fromarray(seen), kind, **({"lossless": True} if kind == "WEBP" else {})))
+        )
+        assert (pixels[:40] == 255).all() and (pixels[40:] == seen[40:, :, :3]).all()
+
+
+def test_colours_of_print_are_read():
+    crop = alignment.align(written(FACE.convert("RGB").convert("CMYK"), "JPEG", quality=95))
+    assert (crop - alignment.align(FACE)).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    "photo, error, words",
+    [
+        (GREY * 1.0, ValueError, "divide"),
+        (GREY * np.nan, ValueError, "NaN"),
+        (GREY - 1.0, ValueError, "divide"),
+        (GREY.astype(np.int32), TypeError, "uint16"),
+        (GREY > 9, TypeError, "bool"),
+        (GREY[..., None], TypeError, "336, 276, 1"),
+        (Image.fromarray(GREY.astype(np.int32)), ValueError, "int32"),
+        (Image.fromarray(GREY.astype(np.float32)), ValueError, "divide"),
+        (written(Image.fromarray(GREY.astype(np.int32)), "TIFF"), ValueError, "int32"),
+        (written(Image.new("1", (20_000, 20_000)), "PNG"), ValueError, "pixels"),
+        (written(Image.new("1", (7_100, 7_100)), "PNG"), ValueError, "7100×7100 pixels"),
+        (Image.new("1", (7_100, 7_100)), ValueError, "7100×7100 pixels"),
+        (written(FACE, "JPEG")[:3000], ValueError, "damaged"),
+        (b"", ValueError, "JPEG or PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n", ValueError, "cannot identify"),
+        (written(FACE, "ICO"), ValueError, "cannot identify"),
+        (torch.zeros(3, 9, 9), TypeError, "Tensor"),
+        (None, TypeError, "NoneType"),
+    ],
+)
+def test_other_pictures_are_refused_in_words(photo, error, words):
+    with pytest.raises(error, match=words):
+        alignment.align(photo)
+
+
+def test_a_file_is_looked_at_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(3_000_000_000)
+    for path, words in (("pipe.jpg", "pipe"), ("large.jpg", "3000 MB"), (".", "folder"), ("/dev/zero", "device")):
+        with pytest.raises(ValueError, match=words):
+            alignment.align(tmp_path / path)
+    with pytest.raises(FileNotFoundError, match="no photograph"):
+        alignment.align(str(tmp_path / "absent.jpg"))
+
+
+def test_an_eps_file_starts_no_program(tmp_path, monkeypatch):
+    (tmp_path / "eps.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n%%EOF"
+    )
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("a program was started"))
+    with pytest.raises(ValueError, match="cannot identify"):
+        alignment.align(tmp_path / "eps.jpg")
+    with pytest.raises(ValueError, match="EPS"), Image.open(tmp_path / "eps.jpg") as opened:
+        alignment.align(opened)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_not_decoded():
+    whole = written(Image.new("RGB", (2000, 2000)), "JPEG", progressive=True)
+    last = whole[whole.rfind(b"\xff\xda") : -2]
+    assert alignment.read_photo(whole).size == (2000, 2000)
+    with pytest.raises(ValueError, match="scans"):
+        alignment.read_photo(whole[:-2] + last * 300 + whole[-2:])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of PIL, on what it skips
+@pytest.mark.parametrize("seed", range(70))
+def test_damaged_photographs_are_read_or_refused(seed):
+    random = np.random.default_rng(seed)
+    kind = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")[seed % 7]
+    damaged = bytearray(written(FACE.resize((46, 56)).convert("RGB"), kind))
+    for place in (random.random(4) ** 3 * len(damaged)).astype(int):
+        damaged[place] = random.integers(0, 256)
+    with contextlib.suppress(ValueError):
+        assert alignment.read_photo(bytes(damaged)).mode == "RGB"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 3), (30_000, 3)])
+def test_photographs_of_odd_sizes_show_no_face(size):
+    with pytest.raises(ValueError, match="no face"):
+        alignment.align(Image.new("RGB", size, "grey"))
+    row = alignment.landmark_row(Image.new("RGB", size, "grey"), centred=True)
+    assert np.isfinite(row).all() and row[20] == 1
+
+
+LANDMARKS = alignment.find_landmarks(FACE)
+
+
+@pytest.mark.parametrize("kind", ["dlib", "arcface"])
+@pytest.mark.parametrize(
+    "landmarks",
+    [LANDMARKS * np.nan, LANDMARKS * np.inf, LANDMARKS * 1e9, LANDMARKS * 0, LANDMARKS * 0 + 50, LANDMARKS[:5], None],
+    ids=["NaN", "infinite", "far", "zero", "one place", "five", "none"],
+)
+def test_landmarks_that_no_photograph_has_are_refused(landmarks, kind):
+    with pytest.raises(ValueError, match="ten points"):
+        alignment.crop(FACE, landmarks, size=(112, 112), kind=kind)
+
+
+@pytest.mark.parametrize("size", [(276, 336), (2000, 1), (1, 2000), (5, 5)])
+def test_landmarks_outside_of_the_photograph_give_a_crop_all_the_same(size):
+    points = LANDMARKS * np.array(size).max() / 336
+    for kind in ("dlib", "arcface"):
+        assert alignment.crop(Image.new("RGB", size), points, size=(112, 112), kind=kind).shape == (3, 112, 112)
+
+
+def test_errors_name_the_photograph(tmp_path):
+    Image.new("RGB", (300, 300), "grey").save(tmp_path / "wall.png")
+    with pytest.raises(ValueError, match=r"no face was found in wall.png \(300×300\)"):
+        alignment.align(tmp_path / "wall.png")
+    with pytest.raises(ValueError, match="no face was found in the photograph"):
+        alignment.align(Image.new("RGB", (300, 300), "grey"))
 
 
 def test_largest_of_several_faces_is_taken_and_said_so():

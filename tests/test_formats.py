@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ import torch
 import xfvlib as xfv
 from xfvlib.faithfulness import deletion_scores
 from xfvlib.notebook import examples
-from xfvlib.pairs import crops, orl_photo_path, tables
+from xfvlib.pairs import Crops, binfile, crops, orl_photo_path, tables
 from xfvlib.pairs.binfile import read_bin
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
@@ -60,8 +61,19 @@ WRITERS = {
     "protocol 2 by Python 3": lambda images, same: pickle.dumps((images, same), 2),
     "Python 2": python2_pickle,
     "numpy arrays": lambda images, same: pickle.dumps(([np.frombuffer(image, np.uint8) for image in images], same), 4),
-    "numpy arrays, protocol 5": lambda images, same: pickle.dumps(([np.frombuffer(image, np.uint8).copy() for image in images], same), 5),
-    "numpy arrays, protocol 2": lambda images, same: pickle.dumps(([np.frombuffer(image, np.uint8).copy() for image in images], same), 2),
+    "numpy arrays, protocol 5": lambda images, same: pickle.dumps(
+        ([np.frombuffer(image, np.uint8).copy() for image in images], same), 5
+    ),
+    "numpy arrays, protocol 3": lambda images, same: pickle.dumps(
+        ([np.frombuffer(i, np.uint8).copy() for i in images], same), 3
+    ),
+    "numpy arrays by numpy 1": lambda images, same: pickle.dumps(
+        ([np.frombuffer(image, np.uint8).copy() for image in images], same), 4
+    ).replace(b"\x16numpy._core.multiarray", b"\x15numpy.core.multiarray"),
+    "protocol 0": lambda images, same: pickle.dumps((images, same), 0),
+    "numpy arrays, protocol 2": lambda images, same: pickle.dumps(
+        ([np.frombuffer(image, np.uint8).copy() for image in images], same), 2
+    ),
 }
 
 
@@ -124,6 +136,75 @@ def test_other_contents_are_refused_by_name_and_nothing_runs(tmp_path, content, 
     assert not (tmp_path / "run").exists()
 
 
+def image_of(reduce):
+    """An object that a pickle makes in this way."""
+    return type("Other", (), {"__reduce__": lambda self: reduce})()
+
+
+TEXT = b"X" + struct.pack("<I", 1_000_000) + b"a" * 1_000_000
+FLOODS = {
+    "strides 0": pickle.dumps(([image_of((np.ndarray, ((3 * 10**9,), np.dtype("u1"), b"a", 0, (0,))))] * 2, [True])),
+    "shape": pickle.dumps(([image_of((np.ndarray, ((2**50,),)))] * 2, [True])),
+    "memo": b"\x80\x02]r\0\0\0\x10.",
+    "memo in text": b"]p268435456\n.",
+    "frame": b"\x80\x04\x95" + struct.pack("<Q", 2**60) + b"].",
+    "bytes": b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"abc.",
+    "bytearray": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"abc.",
+    "number of bytes": b"\x80\x02(](" + b"c_codecs\nencode\nJ\xff\xff\xff\x7fX\6\0\0\0latin1\x86R" * 2 + b"e](\x88et.",
+    "deep label": b"\x80\x02(](C\x01aC\x01be](" + b"]" * 100_000 + b"a" * 99_999 + b"et.",
+    "deep dtype": b"\x80\x02(](cnumpy.core.multiarray\n_reconstruct\n)R(K\x01)cnumpy\ndtype\n("
+    + b"]" * 100_000 + b"a" * 99_999 + b"tRK\0C\x01atbC\x01be](\x88et.",
+    "dictionary": b"\x80\x02}(K\x01K\x02u.",
+    "number": b"I" + b"9" * 100_000 + b"\n.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_files_that_ask_for_memory_are_refused(tmp_path, flood):
+    path = tmp_path / "lfw.bin"
+    path.write_bytes(FLOODS[flood])
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="truncated or not a verification"):
+        read_bin(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30e6
+
+
+def test_a_text_that_stands_for_many_images_is_encoded_once(tmp_path):
+    encode = b"c_codecs\nencode\nh\0h\1\x86R"
+    start = b"\x80\x02" + TEXT + b"q\0X\6\0\0\0latin1q\x01"
+    (tmp_path / "lfw.bin").write_bytes(start + b"](" + encode * 2000 + b"e](" + b"\x88" * 1000 + b"e\x86.")
+    tracemalloc.start()
+    images, _ = read_bin(tmp_path / "lfw.bin")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(images) == 2000 and images[0] is images[-1] and peak < 20e6
+
+
+def test_no_more_steps_are_taken_than_a_file_can_need(tmp_path, monkeypatch):
+    monkeypatch.setattr(binfile, "_MOST_STEPS", 1000)
+    (tmp_path / "lfw.bin").write_bytes(b"\x80\x02(" + b"]" * 2000 + b"l.")
+    with pytest.raises(ValueError, match="step 1,001"):
+        read_bin(tmp_path / "lfw.bin")
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_damaged_verification_files_are_read_or_refused(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    images = [bytes(random.integers(0, 256, 40, np.uint8)) for _ in range(4)]
+    writer = list(WRITERS.values())[seed % len(WRITERS)]
+    damaged = bytearray(writer(images, [True, False]))
+    for place in random.integers(0, len(damaged), 3):
+        damaged[place] = random.integers(0, 256)
+    (tmp_path / "lfw.bin").write_bytes(damaged)
+    try:
+        read, same = read_bin(tmp_path / "lfw.bin")
+    except ValueError:
+        return
+    assert len(read) == 2 * len(same) and all(isinstance(image, bytes) for image in read)
+
+
 def test_an_undecodable_image_is_named(tmp_path, arcface, content):
     images = [*content[0]]
     images[5] = images[5][:50]
@@ -150,7 +231,7 @@ def test_only_the_last_crops_stay_in_memory(monkeypatch, tmp_path, arcface, cont
     monkeypatch.setattr(crops, "CROPS_KEPT", 4)
     (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content))
     pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
-    assert len([pair for pair in pairs]) == 20 and pairs.images.kept.cache_info().currsize == 4
+    assert len(list(pairs)) == 20 and pairs.images.kept.cache_info().currsize == 4
 
 
 def lfw_folder(root, photos="lfw-deepfunneled"):
@@ -164,7 +245,12 @@ def lfw_folder(root, photos="lfw-deepfunneled"):
             )
     lines = ["2\t2"]
     for a, b in ((1, 2), (3, 4)):
-        lines += [f"Person_{a}\t1\t2", f"Person_{b}\t1\t3", f"Person_{a}\t1\tPerson_{b}\t1", f"Person_{a}\t2\tPerson_{b}\t3"]
+        lines += [
+            f"Person_{a}\t1\t2",
+            f"Person_{b}\t1\t3",
+            f"Person_{a}\t1\tPerson_{b}\t1",
+            f"Person_{a}\t2\tPerson_{b}\t3",
+        ]
     (root / "pairs.txt").write_text("\n".join(lines) + "\n")
 
 
@@ -207,6 +293,15 @@ def test_lfw_as_scikit_learn_keeps_it(tmp_path, own_cache, arcface, monkeypatch)
     [
         (lambda text: text[: len(text) // 2], "truncated"),
         (lambda text: "photographs\n" + text, "number of folds"),
+        (lambda text: "", "number of folds"),
+        (lambda text: "\n\n", "number of folds"),
+        (lambda text: "0\n", "0 pairs and holds 0"),
+        (lambda text: text.replace("2\t2", "²\t2"), "number of folds"),
+        (lambda text: text.replace("2\t2", "2\t" + "9" * 5000), "number of folds"),
+        (lambda text: text.replace("Person_1\t1\t2", "Person_1\t1\t" + "9" * 5000), "line 2"),
+        (lambda text: text.replace("Person_1\t1\t2", "Person_1\t-1\t2"), "line 2"),
+        (lambda text: text.replace("Person_1\t1\t2", "../../Person_1\t1\t2"), "line 2"),
+        (lambda text: text.replace("Person_1\t1\t2", "..\t1\t2"), "line 2"),
         (lambda text: text.replace("Person_1\t1\t2", "Person_1\t1"), "line 2"),
         (lambda text: text.replace("Person_1\t1\tPerson_2\t1", "Person_1\t1\t2"), "name1 i name2 j"),
     ],
@@ -219,11 +314,36 @@ def test_altered_pair_lists_are_answered_with_the_line(tmp_path, change, words):
         xfv.load_pairs("lfw", root=tmp_path)
 
 
+def test_pair_lists_of_other_systems_are_read(tmp_path):
+    lfw_folder(tmp_path)
+    text = (tmp_path / "pairs.txt").read_text()
+    table = xfv.load_pairs("lfw", root=tmp_path).table
+    for other in ("\ufeff" + text, text.replace("\n", "\r\n"), text.replace("\t", "  ")):
+        (tmp_path / "pairs.txt").write_bytes(other.encode())
+        assert xfv.load_pairs("lfw", root=tmp_path).table.equals(table)
+    (tmp_path / "pairs.txt").write_bytes(text.replace("Person_1", "Pérson").encode("latin-1"))
+    with pytest.raises(ValueError, match="UTF-8"):
+        xfv.load_pairs("lfw", root=tmp_path)
+
+
+def test_what_is_no_file_or_folder_is_refused_in_words(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for name, error in (("pipe", ValueError), (".", ValueError), ("/dev/zero", ValueError), ("no", FileNotFoundError)):
+        for given in ({"name": "csv", "file": tmp_path / name}, {"name": "lfw", "bin": tmp_path / name}):
+            with pytest.raises(error, match=r"table of pairs|verification file"):
+                xfv.load_pairs(**given)
+    for name in ("pipe", "file", "no"):
+        for given in ("folder", "lfw"):
+            with pytest.raises(FileNotFoundError, match=r"no folder|pairs\.txt"):
+                xfv.load_pairs(given, root=tmp_path / name)
+
+
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="pairs.txt"):
+    with pytest.raises(FileNotFoundError, match=r"pairs\.txt"):
         xfv.load_pairs("lfw", root=tmp_path)
     (tmp_path / "pairs.txt").write_text("1\t1\nA\t1\t2\nA\t1\tB\t1\n")
-    with pytest.raises(FileNotFoundError, match="A_0001.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"A_0001\.jpg"):
         xfv.load_pairs("lfw", root=tmp_path)
     with pytest.raises(FileNotFoundError, match="verification file"):
         xfv.load_pairs("cplfw", bin=tmp_path / "cplfw.bin")
@@ -234,7 +354,10 @@ def test_missing_files_are_named(tmp_path):
 
 def test_csv_of_pairs(tmp_path, own_cache, arcface):
     lfw_folder(tmp_path)
-    rows = [("lfw-deepfunneled/Person_1/Person_1_0001.jpg", f"lfw-deepfunneled/Person_{p}/Person_{p}_0002.jpg", p == 1) for p in (1, 2)]
+    rows = [
+        ("lfw-deepfunneled/Person_1/Person_1_0001.jpg", f"lfw-deepfunneled/Person_{p}/Person_{p}_0002.jpg", p == 1)
+        for p in (1, 2)
+    ]
     table = pd.DataFrame(rows, columns=["path_a", "path_b", "same"])
     table.to_csv(tmp_path / "pairs.csv", index=False)
     pairs = xfv.load_pairs("csv", file=tmp_path / "pairs.csv", model=arcface)
@@ -251,6 +374,114 @@ def test_csv_of_pairs(tmp_path, own_cache, arcface):
             xfv.load_pairs("csv", file=tmp_path / "broken.csv")
 
 
+def table_of(tmp_path, text):
+    """The pairs of a table beside three images of two people, and three at its side."""
+    for name in ("one/a", "one/b", "two/a", "001", "NA", "with blank"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PIL.Image.open(orl_photo_path("s1/1")).save(tmp_path / name, "png")
+    (tmp_path / "pairs.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return xfv.load_pairs("csv", file=tmp_path / "pairs.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffpath_a,path_b,same,fold\none/a,one/b,true,1\none/a,two/a,false,2\n",
+        "path_a, path_b , same, fold\none/a, one/b, True , 1\n one/a ,two/a, FALSE, 2\n",
+        "path_a;path_b;same;fold\r\none/a;one/b;1;1\r\none/a;two/a;0;2\r\n",
+        "fold\tsame\tpath_b\tpath_a\n1\t1\tone/b\tone/a\n\n\n2.0\t0\ttwo/a\tone/a\n\n",
+        'path_a,path_b,same,fold,note\n"one/a","one/b",1,1,\n"one/a","two/a",0,2,"so, so"\n',
+    ],
+)
+def test_tables_of_all_writers(tmp_path, text):
+    rows = [["one/a", "one/b", True, 1], ["one/a", "two/a", False, 2]]
+    assert table_of(tmp_path, text).table.to_numpy().tolist() == rows
+
+
+def test_names_stay_text(tmp_path):
+    pairs = table_of(tmp_path, "path_a,path_b,same\n001,NA,0\nwith blank,001,0\n001,NA,0\n")
+    assert pairs.table.to_numpy().tolist()[:2] == [["001", "NA", False, -1], ["with blank", "001", False, -1]]
+    assert len(pairs) == 3 and pairs[0].name_b == "NA"
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        ("one/a,,1,0", "line 4.*path_b is ''"),
+        ("one/a", "line 4.*path_b is ''"),
+        ("one,two/a,0,0", "line 4.*path_a is 'one'"),
+        ("one/a,two/a\0,0,0", "line 4.*path_b is 'two/a"),
+        ("x" * 5000 + ",two/a,0,0", "line 4.*path_a is 'xxx"),
+        ("one/a,two/a,,0", "line 4.*same is ''"),
+        ("one/a,two/a,nan,0", "line 4.*same is 'nan'"),
+        ("one/a,two/a,0,1.5", "line 4.*fold is '1.5'"),
+        ("one/a,two/a,0,1e30", "line 4.*fold is '1e30'"),
+        ("one/a,two/a,0,", "line 4.*fold is ''"),
+        ("one/a,one/b,0,1", "line 2.*as same and as not the same"),
+        ("one/a,two/a,0,0,1", "line 4"),
+        ('"one/a,two/a,0,0', "not a table"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(tmp_path, row, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        table_of(tmp_path, f"path_a,path_b,same,fold\none/a,one/b,1,0\n\n{row}\n")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "not a table"),
+        ("path_a,path_b,same\n", "then pairs"),
+        ("path_a,path_b\none/a,one/b\n", "needed are path_a, path_b, same"),
+        ("path_a,path_b,path_b ,same\none/a,one/b,one/b,1\n", "each once"),
+        ("path_a,path_b,same\none/a,one/b,1,2\n", "as many cells"),
+        ("path_a,path_b,same\nä,one/b,1\n".encode("latin-1"), "UTF-8"),
+        ("path_a,path_b,same\none/a,one/b,1\n".encode("utf-16"), "UTF-8"),
+        (bytes(range(256)), "UTF-8"),
+    ],
+)
+def test_other_texts_are_not_tables_of_pairs(tmp_path, text, words):
+    with pytest.raises(ValueError, match=words):
+        table_of(tmp_path, text)
+
+
+def test_a_photograph_without_a_face_is_refused_unless_the_data_set_is_known_to_show_one(tmp_path, own_cache):
+    lfw_folder(tmp_path)
+    grey = tmp_path / "lfw-deepfunneled" / "Person_1" / "Person_1_0001.jpg"
+    PIL.Image.new("RGB", (230, 280), "grey").save(grey)
+    (tmp_path / "pairs.csv").write_text(f"path_a,path_b,same\n{grey},{grey.with_name('Person_1_0002.jpg')},1\n")
+    for given in ({"name": "folder", "root": grey.parents[1]}, {"name": "csv", "file": tmp_path / "pairs.csv"}):
+        pairs = xfv.load_pairs(**given)
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"no face was found in image .*Person_1_0001"):
+                pairs.image(next(name for name in pairs.names if "Person_1_0001" in name))
+        assert not own_cache.exists() and not pairs.images.supposed
+    for _ in range(2):  # found, and kept
+        pairs = xfv.load_pairs("lfw", root=tmp_path)
+        assert pairs[0].a.shape == (3, 150, 150) and pairs.images.supposed == {"Person_1/0001"}
+    assert len(list((own_cache / "landmarks").iterdir())) == 2
+
+
+def test_a_face_supposed_for_one_data_set_is_not_taken_for_another(tmp_path, own_cache):
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (230, 280), "grey").save(buffer, "png")
+    assert Crops({"wall": buffer.getvalue()}, centred=True)["wall"].shape == (3, 150, 150)
+    with pytest.raises(ValueError, match="no face was found in image wall"):
+        Crops({"wall": buffer.getvalue()})["wall"]
+
+
+def test_copies_are_handed_out(tmp_path, content):
+    images = Crops(dict(enumerate(content[0])), SimpleNamespace(size=(112, 112), alignment="arcface"), aligned=True)
+    before = images[0].clone()
+    images[0].zero_()
+    assert torch.equal(images[0], before) and images.kept.cache_info().hits == 2
+
+
+def test_crops_wider_than_high_are_refused(arcface):
+    with pytest.raises(ValueError, match="wider than high"):
+        Crops({}, SimpleNamespace(size=(96, 112), alignment="arcface"))
+
+
 def test_only_a_csv_whose_folders_are_people_says_who_is_in_its_images(tmp_path):
     for name in ("one/a", "one/b", "two/a", "two/b"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -261,8 +492,14 @@ def test_only_a_csv_whose_folders_are_people_says_who_is_in_its_images(tmp_path)
         return xfv.load_pairs("csv", file=tmp_path / "pairs.csv")
 
     people = read(("one/a.png", "one/b.png", True), ("one/a.png", "two/a.png", False))
-    assert people.all_pairs().labels.tolist() == [True, False, False] and people.pair("two/a.png", "one/b.png").same is False
-    for rows in ([("one/a.png", "two/a.png", True), ("one/a.png", "two/b.png", False)], [("one/a.png", "one/b.png", True)]):
+    assert (
+        people.all_pairs().labels.tolist() == [True, False, False]
+        and people.pair("two/a.png", "one/b.png").same is False
+    )
+    for rows in (
+        [("one/a.png", "two/a.png", True), ("one/a.png", "two/b.png", False)],
+        [("one/a.png", "one/b.png", True)],
+    ):
         pairs = read(*rows)
         assert pairs.pair(*pairs.names[1::-1]).same is None and pairs[0].same
         with pytest.raises(ValueError, match="does not say who"):
@@ -281,6 +518,34 @@ def test_two_photographs_of_one_name_and_two_endings_are_both_kept(tmp_path):
         (tmp_path / person).mkdir(exist_ok=True)
         PIL.Image.open(orl_photo_path("s1/1")).save(tmp_path / person / name)
     assert xfv.load_pairs("folder", root=tmp_path).names == ["one/a.bmp", "one/a.png", "two/a"]
+
+
+def test_a_folder_is_read_for_its_photographs_alone(tmp_path):
+    for name in ("one/a.png", "one/b.PNG", "two/a.jpg", "two/._a.jpg", ".hidden/a.png", "two/list.txt", "top.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "two" / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "two" / "pipe.jpg")
+    (tmp_path / "two" / "loop.jpg").symlink_to(tmp_path / "two" / "loop.jpg")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    pairs = xfv.load_pairs("folder", root=tmp_path)
+    assert pairs.names == ["one/a", "one/b", "two/a"]
+    with pytest.raises(ValueError, match="image one/a"):
+        pairs[0]
+
+
+def test_no_photograph_takes_the_name_of_another(tmp_path):
+    for name in ("one/a.png", "one/a.jpg", "one/a.png.png", "two/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert xfv.load_pairs("folder", root=tmp_path).names == ["one/a.jpg", "one/a.png", "one/a.png.png", "two/a"]
+
+
+def test_a_folder_of_too_many_pairs_is_refused_before_they_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_PAIRS", 5)
+    lfw_folder(tmp_path, "people")
+    with pytest.raises(ValueError, match="12 genuine pairs; needed"):
+        xfv.load_pairs("folder", root=tmp_path / "people")
 
 
 def test_a_large_folder_does_not_make_all_its_pairs(tmp_path):
@@ -312,7 +577,9 @@ def test_one_folder_a_person(tmp_path, own_cache, arcface):
 @real
 def test_real_mobilefacenet_and_its_onnx_twin_agree():
     model = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
-    twin = xfv.load_model("onnx", SAMPLES / "mobilefacenet" / "MobileFaceNet.onnx", mean=model.mean.flatten(), std=model.std.flatten())
+    twin = xfv.load_model(
+        "onnx", SAMPLES / "mobilefacenet" / "MobileFaceNet.onnx", mean=model.mean.flatten(), std=model.std.flatten()
+    )
     pair = xfv.load_pairs("orl", model=model)[0]
     images = torch.stack([pair.a, pair.b])
     assert torch.allclose(model(images), twin(images), atol=1e-4)
@@ -327,22 +594,36 @@ def test_real_mobilefacenet_and_its_onnx_twin_agree():
 def test_examples_are_chosen_by_rule_from_any_format(content, arcface, tmp_path, pairs, model, monkeypatch):
     (tmp_path / "calfw.bin").write_bytes(pickle.dumps(content))
     monkeypatch.setattr(arcface, "threshold", None)
-    for data, network in ((pairs, model), (xfv.load_pairs("calfw", bin=tmp_path / "calfw.bin", model=arcface), arcface)):
+    for data, network in (
+        (pairs, model),
+        (xfv.load_pairs("calfw", bin=tmp_path / "calfw.bin", model=arcface), arcface),
+    ):
         if network.threshold is None:
             with pytest.raises(ValueError, match="calibrate"):
                 examples(network, data)
             xfv.calibrate(network, data)
         found = examples(network, data)
         one, second, high, stranger, low, lost = found["six"]
-        assert one is found["pair"] and one.same and second.same and lost.same and not high.same and not low.same and not stranger.same
+        assert (
+            one is found["pair"]
+            and one.same
+            and second.same
+            and lost.same
+            and not high.same
+            and not low.same
+            and not stranger.same
+        )
         assert stranger is found["impostor"] and stranger.name_a == one.name_a
         scores = [
-            float((network.embed(two.a[None]) * network.embed(two.b[None])).sum()) for two in (second, one, lost, high, low, found["close"])
+            float((network.embed(two.a[None]) * network.embed(two.b[None])).sum())
+            for two in (second, one, lost, high, low, found["close"])
         ]
         assert scores[0] >= scores[1] >= scores[2] and scores[3] >= scores[4]
         distances = [abs(score - network.threshold) for score in scores]
         assert min(distances) == distances[-1]
-        assert len(found["people"]) == 2 and all(name in data.images for names in found["people"].values() for name in names)
+        assert len(found["people"]) == 2 and all(
+            name in data.images for names in found["people"].values() for name in names
+        )
         assert all(name in data.images for name in found["shown"])
         photo = PIL.Image.open(found["photograph"](one.name_a))
         assert photo.size == ((92, 112) if data is pairs else (112, 112))

@@ -1,6 +1,8 @@
+import hashlib
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -14,7 +16,6 @@ import cloudpickle
 import numpy as np
 import pandas as pd
 import psutil
-import pyarrow.parquet as pq
 import pytest
 import torch
 from distributed import Client
@@ -26,7 +27,7 @@ from xfvlib.faithfulness import areas, deletion_table
 from xfvlib.models.frozen import frozen
 from xfvlib.pairs import Crops
 from xfvlib.sweep import _tiles, connected, read_costs, read_maps
-from xfvlib.sweep.folder import block_path
+from xfvlib.sweep.folder import block_path, read_block
 
 SMALL = {"xface": {"sizes": (17, 34), "stride": 11, "blur": 12}}
 QUICK = {"threshold": 0.945, "block": 8}
@@ -55,6 +56,17 @@ def some(tiny_pairs):
 def undisturbed(tiny, some, client, tmp_path_factory):
     """The table of ``some`` pairs by FGGB, which the disturbed runs must arrive at."""
     return xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path_factory.mktemp("undisturbed"), client=client, **QUICK)
+
+
+def job_of(out):
+    """Name of the job in a folder."""
+    settings = json.loads((out / "manifest.json").read_text())
+    del settings["versions"]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def scratch_of(out):
+    return out / f"scratch-{job_of(out)[:16]}"
 
 
 def equal(table, other):
@@ -91,8 +103,18 @@ def test_an_image_is_prepared_once_for_all_its_pairs(tiny, tiny_pairs, client, t
     metrics = {"metric": "deletion", "masked": "both", "steps": 2}
     tables = {}
     for room in (1e9, 4 * 11 * 400 * 7, 0):  # for all images, for seven of them, for none
-        tables[room] = xfv.sweep(tiny, square, ["fggb"], metrics, out=tmp_path / str(room), client=client, keep_bytes=room, block=16,
-                                 threshold=0.945, controls=False)  # fmt: skip
+        tables[room] = xfv.sweep(
+            tiny,
+            square,
+            ["fggb"],
+            metrics,
+            out=tmp_path / str(room),
+            client=client,
+            keep_bytes=room,
+            block=16,
+            threshold=0.945,
+            controls=False,
+        )
     used = [read_costs(tmp_path / str(room)).preparations.sum() for room in tables]
     assert used[0] == 20
     assert used[0] < used[1] < used[2] == read_costs(tmp_path / "0").images.sum()
@@ -112,10 +134,15 @@ def test_an_image_is_prepared_once_for_all_its_pairs(tiny, tiny_pairs, client, t
 
 
 TWO_STAGES = {
-    "fggb": {"method": "fggb"}, "similarity": {"method": "fggb", "part": "similarity"}, "xface": {"method": "xface", **SMALL["xface"]},
-    "against the clean": {"method": "xface", "scoring": 2, **SMALL["xface"]}, "corrrise": {"method": "corrrise", "masks": 60},
-    "minplus": {"method": "minplus", "quick": True, "tmax": 1}, "lime": {"method": "lime", "samples": 60, "superpixels": 16}, "occlusion": {"method": "occlusion"},
-}  # fmt: skip
+    "fggb": {"method": "fggb"},
+    "similarity": {"method": "fggb", "part": "similarity"},
+    "xface": {"method": "xface"} | SMALL["xface"],
+    "against the clean": {"method": "xface", "scoring": 2} | SMALL["xface"],
+    "corrrise": {"method": "corrrise", "masks": 60},
+    "minplus": {"method": "minplus", "quick": True, "tmax": 1},
+    "lime": {"method": "lime", "samples": 60, "superpixels": 16},
+    "occlusion": {"method": "occlusion", "size": 28, "stride": 17},
+}
 
 
 @pytest.mark.parametrize("block", [100, 20])
@@ -134,11 +161,10 @@ def test_every_pair_of_ten_images_costs_ten_preparations(tiny, tiny_pairs, clien
     assert read_costs(tmp_path).preparations.sum() == 10 * len({given["method"] for given in TWO_STAGES.values()})
     for label, given in TWO_STAGES.items():
         options = {key: value for key, value in given.items() if key != "method"}
-        for pair, both in zip(pairs, read_maps(tmp_path, label, range(55))):
-            method = xfv.METHODS[given["method"]]
-            for kept, images in zip(both, ((pair.a, pair.b), (pair.b, pair.a))):
-                alone = method(tiny, *images, threshold=0.3, **options).numpy()
-                assert np.allclose(kept, alone, atol=1e-3 * np.abs(alone).max() + 1e-9), (label, pair)
+        for pair, swept in zip(pairs, read_maps(tmp_path, label, range(55))):
+            alone = xfv.METHODS[given["method"]].maps(tiny, pair.a, pair.b, threshold=0.3, **options)
+            for one, other in zip(swept, alone):  # kept with 3 digits
+                assert np.allclose(one, other, atol=1e-3 * float(other.abs().max()) + 1e-9), (label, pair)
 
 
 def test_tiles_hold_every_pair_once_and_few_images(tiny_pairs):
@@ -158,7 +184,7 @@ def test_starting_again_computes_only_what_is_missing(tiny, some, undisturbed, c
     written = [path.stat().st_mtime_ns for path in blocks]
     blocks[1].unlink()
     blocks[2].write_bytes(blocks[2].read_bytes()[:-100])  # as after a loss of power
-    scratch = tmp_path / f"scratch-{pq.read_schema(blocks[0]).metadata[b'job'].decode()[:16]}"
+    scratch = scratch_of(tmp_path)
     scratch.mkdir()
     (scratch / "123-000001.parquet").write_bytes(b"half a file")
     equal(run(), undisturbed)
@@ -195,19 +221,21 @@ def test_a_changed_bit_is_seen_or_changes_nothing(tiny, some, undisturbed, clien
     run = lambda: xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=client, **QUICK)
     run()
     path = block_path(tmp_path, 2)
-    content, hits = path.read_bytes(), []
-    for bit in range(3, 8 * len(content), 211):
+    content, hits, name = path.read_bytes(), [], job_of(tmp_path)
+    whole = read_block(path, name)
+    for bit in range(3, 8 * len(content), 61):
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
-        try:
-            equal(xfv.read_sweep(tmp_path), undisturbed)
-        except ValueError as error:
-            assert str(path) in str(error)
+        if (found := read_block(path, name)) is None:
             hits.append(bytes(changed))
+        else:
+            assert found[0].equals(whole[0]) and found[1] == whole[1]
     assert len(hits) > 100
     for changed in hits[:: len(hits) // 3]:
         path.write_bytes(changed)
+        with pytest.raises(ValueError, match=f"block {re.escape(str(path))} is damaged"):
+            xfv.read_sweep(tmp_path)
         equal(run(), undisturbed)
 
 
@@ -217,10 +245,14 @@ def test_blocks_of_another_sweep_are_not_taken_for_this_ones(tiny, some, undistu
     )
     run("ours", 0.945)
     run("other", 0.9)
-    shutil.copy(block_path(tmp_path / "other", 1), block_path(tmp_path / "ours", 1))
-    with pytest.raises(ValueError, match="000001.*another sweep"):
-        xfv.read_sweep(tmp_path / "ours")
-    equal(run("ours", 0.945), undisturbed)
+    shutil.copy(block_path(tmp_path / "ours", 0), tmp_path / "ours" / "blocks" / "000000 (copy).parquet")
+    shutil.copy(block_path(tmp_path / "ours", 0), block_path(tmp_path / "ours", 9))
+    equal(xfv.read_sweep(tmp_path / "ours"), undisturbed)  # they are nobody's blocks
+    for source in (block_path(tmp_path / "other", 1), block_path(tmp_path / "ours", 0)):
+        shutil.copy(source, block_path(tmp_path / "ours", 1))
+        with pytest.raises(ValueError, match=r"000001.*another sweep"):
+            xfv.read_sweep(tmp_path / "ours")
+        equal(run("ours", 0.945), undisturbed)
     (tmp_path / "ours" / "manifest.json").unlink()
     with pytest.raises(ValueError, match="'blocks' but no sweep"):
         run("ours", 0.9)
@@ -295,7 +327,7 @@ def test_nothing_in_the_folder_is_unpickled(tiny, some, undisturbed, client, tmp
     """A job laid there by somebody else; preparations and blocks are no pickles."""
     run = lambda: xfv.sweep(tiny, some, ["fggb"], METRICS, out=tmp_path, client=client, **QUICK)
     run()
-    scratch = tmp_path / f"scratch-{pq.read_schema(block_path(tmp_path, 0)).metadata[b'job'].decode()[:16]}"
+    scratch = scratch_of(tmp_path)
     scratch.mkdir()
     for path in (scratch / "job.pickle", scratch / "0.prepared", block_path(tmp_path, 1)):
         path.write_bytes(pickle.dumps(Trap()))
@@ -370,8 +402,15 @@ def test_an_undecodable_image_is_recorded_and_the_rest_goes_on(tiny, some, clien
     for name, crop in some.images.items():
         sources[name] = tmp_path / f"{name.replace('/', '-')}.png"
         Image.fromarray((crop.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)).save(sources[name])
-    run = lambda out: xfv.sweep(tiny, xfv.PairSet("files", some.table, Crops(sources, tiny, aligned=True)), ["fggb"], METRICS,
-                                out=tmp_path / out, client=client, **QUICK)  # fmt: skip
+    run = lambda out: xfv.sweep(
+        tiny,
+        xfv.PairSet("files", some.table, Crops(sources, tiny, aligned=True)),
+        ["fggb"],
+        METRICS,
+        out=tmp_path / out,
+        client=client,
+        **QUICK,
+    )
     whole = run("whole")
     name = some.names[3]
     sources[name].write_bytes(sources[name].read_bytes()[:60])
@@ -424,11 +463,11 @@ def test_without_a_client_the_table_is_the_same_though_the_run_was_killed(tiny, 
     expected = xfv.sweep(tiny, some, ["slow", "fggb"], METRICS, out=tmp_path / "undisturbed", client=client, **QUICK)
     out = tmp_path / "disturbed"
     (tmp_path / "run.py").write_text(RUN)
-    with open(tmp_path / "arguments", "wb") as file:
+    with (tmp_path / "arguments").open("wb") as file:
         cloudpickle.dump((tiny, some, slow, METRICS, QUICK), file)
     environment = os.environ | {"PYTHONPATH": str(Path(xfv.__file__).parents[1])}
     command = [sys.executable, tmp_path / "run.py", tmp_path / "arguments", out]
-    with open(tmp_path / "printed", "w") as printed:
+    with (tmp_path / "printed").open("w") as printed:
         run = subprocess.Popen(command, env=environment, stdout=printed, stderr=printed)
     random = np.random.default_rng()
     begun = str(random.choice(["blocks/0*", "scratch-*/*.prepared"]))
@@ -461,7 +500,7 @@ def test_a_full_disk_stops_the_sweep_in_words_and_leaves_no_half_files(tiny, som
         )
         shutil.rmtree(tmp_path / "no gradients")
         client.run(limit_file_size, 4000)  # less than either
-        with pytest.raises(RuntimeError, match="4 of 4 blocks failed.*File too large"):
+        with pytest.raises(RuntimeError, match=r"4 of 4 blocks failed.*File too large"):
             run()
     finally:
         client.run(limit_file_size, resource.RLIM_INFINITY)
@@ -483,7 +522,7 @@ def test_maps_are_kept_on_demand(tiny, some, client, tmp_path):
 
 def test_maps_without_zarr_are_answered_in_words(tiny, some, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(ImportError, match="pip install zarr"):
+    with pytest.raises(ImportError, match=r"xfvlib\[sweep\]"):
         xfv.sweep(tiny, some, out=tmp_path / "maps", maps="zarr", **QUICK)
     assert not (tmp_path / "maps").exists()
 
@@ -522,6 +561,7 @@ class Unsendable(nn.Flatten):
         *(({"workers": value}, ValueError, "workers is") for value in (-1, 0, 1.5, float("nan"), "2")),
         *(({"keep_bytes": value}, ValueError, "keep_bytes is") for value in (-1, float("nan"), "1 GB", None)),
         *(({"maps": value}, ValueError, "maps is") for value in (True, ["zarr"])),
+        *(({"seed": value}, ValueError, "seed is") for value in (b"x", 0.5, None)),
         ({"client": 5}, TypeError, "client is 5; .* scheduler's address"),
         ({"pairs": [1]}, TypeError, "pairs is a list; a PairSet"),
         ({"pairs": []}, ValueError, "pairs is 0"),
@@ -546,6 +586,8 @@ def test_mistakes_are_answered_before_anything_is_written(tiny, some, tmp_path, 
 def test_a_folder_without_a_sweep_is_answered_in_words(tmp_path):
     with pytest.raises(FileNotFoundError, match="no block"):
         xfv.read_sweep(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no maps"):
+        read_maps(tmp_path, "fggb", [0])
 
 
 def fussy(model, image, reference, *, threshold, limit):

@@ -22,7 +22,7 @@ def pixels(png):
 
 def test_groups_hold_what_they_say():
     scores, labels = np.array([0.9, 0.4, 0.6, 0.1]), np.array([True, True, False, False])
-    groups = widgets.pair_groups(scores, labels, 0.5)
+    groups = widgets._pair_groups(scores, labels, 0.5)
     assert list(groups["same person"]) == [1, 0] and list(groups["different people"]) == [2, 3]
     assert list(groups["mistakes: different people accepted"]) == [2]
     assert list(groups["mistakes: same person rejected"]) == [1]

@@ -93,7 +93,7 @@ def read_photo(photo: Photo, name: str | None = None) -> Image.Image:
         photo = photo.convert("RGB")
     except Exception as error:  # a damaged file can fail in any way
         reason = str(error).partition(" <")[0]  # without PIL's address of the bytes
-        raise ValueError(f"{name} is damaged or cannot be read: {reason}; save it as JPEG or PNG, not HEIC") from error
+        raise ValueError(f"{name} is damaged or not an image: {reason}; save it as JPEG or PNG, not HEIC") from error
     photo.info[_NAME] = name
     return photo
 

@@ -3,17 +3,21 @@
 import io
 import platform
 import random
+import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from xfvlib import evaluation
 from xfvlib.conditions import face_landmarks
-from xfvlib.pairs import orl_photo_path, person
+from xfvlib.models.facemodel import FaceModel, decision_threshold
+from xfvlib.pairs import PairSet, orl_photo_path, person
 
 
-def notebook_setup(seed=0):
+def notebook_setup(seed: int = 0) -> None:
     """Seed random, numpy and torch, and print what the notebook runs on."""
     random.seed(seed)
     np.random.seed(seed)
@@ -22,7 +26,7 @@ def notebook_setup(seed=0):
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {device}; seed {seed}")
 
 
-def examples(model, pairs):
+def examples(model: FaceModel, pairs: PairSet) -> dict[str, Any]:
     """What the notebooks show of a model and data set, chosen by rule where their own choice cells name ORL photographs.
 
     Args:
@@ -42,50 +46,42 @@ def examples(model, pairs):
     Example:
         >>> globals().update(examples(model, pairs))  # doctest: +SKIP
     """
-    if model.threshold is None:
-        raise ValueError(f"{model.name} has no threshold: call xfv.calibrate(model, pairs) first, or set model.threshold")
+    threshold = decision_threshold(model)
     some = pairs.draw(max(1, min(100, pairs.labels.sum(), (~pairs.labels).sum())))
     scores = evaluation.scores(model, some)
     rising = np.argsort(scores, kind="stable")
     genuine, strangers = ([some[row] for row in rising if some.labels[row] == same] for same in (True, False))
     pair, stranger = genuine[len(genuine) // 2], strangers[len(strangers) // 2]
-    impostor = pairs.pair(pair.name_a, next(name for name in (stranger.name_b, stranger.name_a) if who(name) != who(pair.name_a)))
-    by_person = {who(two.name_a): two for two in genuine[::-1] if has_landmarks(two.a)}
-    sources = getattr(pairs.images, "sources", {})
+    other = next(name for name in (stranger.name_b, stranger.name_a) if _who(name) != _who(pair.name_a))
+    impostor, people = pairs.pair(pair.name_a, other), {}
+    for two in genuine[::-1]:
+        with suppress(ValueError):  # no landmarks are found
+            face_landmarks(two.a)
+            people[_who(two.name_a)] = [two.name_a, two.name_b]
 
     def photograph(name):
-        source = sources[name] if name in sources else orl_photo_path(name)
+        source = getattr(pairs.images, "sources", {}).get(name) or orl_photo_path(name)
         return io.BytesIO(source) if isinstance(source, bytes) else source
 
     return {
         "pair": pair,
         "impostor": impostor,
-        "close": some[int(np.abs(scores - model.threshold).argmin())],
+        "close": some[int(np.abs(scores - threshold).argmin())],
         "six": [pair, genuine[-1], strangers[-1], impostor, stranger, genuine[0]],
         "shown": [name for two in genuine[:9] for name in (two.name_a, two.name_b)],
-        "people": {name: [two.name_a, two.name_b] for name, two in list(by_person.items())[:2]},
+        "people": dict(list(people.items())[:2]),
         "earlier_layer": None,
         "photograph": photograph,
     }
 
 
-def who(name):
+def _who(name):
     """The person in an image, or the image itself where its name does not tell."""
     return person(name) or name
 
 
-def has_landmarks(image):
-    try:
-        face_landmarks(image)
-    except ValueError:
-        return False
-    return True
-
-
-def processor():
+def processor() -> str:
     """Name of this machine's processor, for tables of timings."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    path = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)", path.read_text(), re.MULTILINE) if path.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()

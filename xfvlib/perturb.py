@@ -151,7 +151,15 @@ def check_side(name: str, side: int, image: Tensor) -> None:
         raise ValueError(f"{name} makes squares of {side} pixels, which cover this image of {size}; make it smaller")
 
 
-def check_real(image: Tensor) -> None:
-    """Raise a ValueError for a complex image, or one that holds NaN or infinite values."""
-    if image.is_complex() or not bool(torch.isfinite(image).all()):
-        raise ValueError("the image is complex or holds NaN or infinite values; real, finite pixels are needed")
+def checked_image(image: Tensor) -> Tensor:
+    """An image ``(3, H, W)`` as float32 on the CPU.
+
+    Raises a TypeError for what is no float tensor, and a ValueError for another shape, NaN or infinite values.
+    """
+    if not isinstance(image, Tensor) or not image.is_floating_point():
+        given = f"a {type(image).__name__} {getattr(image, 'dtype', '')}"
+        raise TypeError(f"the image is {given}; a float tensor (3, H, W), RGB in [0, 1], is needed")
+    if image.dim() != 3 or image.shape[0] != 3 or not image.numel() or not image.isfinite().all():
+        given = f"has shape {tuple(image.shape)}, or holds NaN or infinite values"
+        raise ValueError(f"the image {given}; (3, H, W) of finite numbers is needed")
+    return image.cpu().float()

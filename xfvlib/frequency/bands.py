@@ -1,85 +1,157 @@
 """Bands of spatial frequency: where they lie, an image with or without them, their energy."""
 
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
-from xfvlib.perturb import check_known, check_real
+from xfvlib.perturb import check_count, check_known, checked_image
 
 
-def band_numbers(size, *, width=1.0, edges=None, shape="ring"):
+def band_numbers(
+    size: Sequence[int], *, width: float = 1.0, edges: ArrayLike | None = None, shape: str = "ring"
+) -> Tensor:
     """Number of the band that each frequency belongs to.
 
     Args:
         size: (H, W) of the image in pixels.
-        width: of a band, in cycles per image side. Band 0 is DC alone, the others are the rings floor(r / width) around it.
+        width: of a band, in cycles per image side, from 1 to half the image. Band 0 is DC alone, the others are the
+            rings floor(r / width) around it.
         edges: in place of ``width``, increasing radii > 0 in cycles between bands 1, 2, …
         shape: "ring", r = Euclidean distance from DC, or "square", the larger of both distances.
 
     Returns:
-        int64 ``(H, W)`` in the order of ``torch.fft.fft2``; the corners beyond the largest whole ring belong to the last band.
+        int64 ``(H, W)`` in the order of ``torch.fft.fft2``; the corners beyond the largest whole ring belong to the
+        last band.
 
     Raises:
-        ValueError: width ≤ 0 or wider than the spectrum, edges that do not increase, an unknown shape.
+        ValueError: a width outside its range, edges that do not increase, an unknown shape, a size of less than 2 × 2.
 
     Example:
         >>> band_numbers((150, 150)).max() + 1
         tensor(76)
     """
-    limit = min(size) / 2
-    y, x = (torch.fft.fftfreq(n, 1 / n).abs() for n in size)
     check_known("shape", shape, ("ring", "square"))
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"size is {size!r}; (height, width) in pixels is needed")
+    for side in size:
+        check_count("size", side, 2)
+    limit = min(size) / 2
+    if edges is None and not (isinstance(width, Real) and 1 <= width <= limit):
+        raise ValueError(f"width is {width!r}; a band is 1 cycle wide or more, and at most {limit:g}, half the image")
+    cuts = np.asarray(width * np.arange(1, limit // width + 1) if edges is None else edges)
+    cuts = cuts.astype(np.float32) if cuts.dtype.kind in "iuf" else np.empty(0)
+    if cuts.ndim != 1 or not len(cuts) or not (np.diff(cuts, prepend=0) > 0).all() or cuts[-1] > limit:
+        raise ValueError(f"edges are {edges!r:.80}; they must increase, from above 0 to at most {limit:g} cycles")
+    y, x = (torch.fft.fftfreq(n, 1 / n).abs() for n in size)
     r = torch.hypot(y[:, None], x[None]) if shape == "ring" else torch.maximum(y[:, None], x[None])
-    if edges is not None:
-        edges = torch.as_tensor(edges, dtype=torch.float32)
-        if edges.dim() != 1 or len(edges) == 0 or bool((edges <= 0).any()) or bool((edges.diff() <= 0).any()) or edges[-1] > limit:
-            raise ValueError(f"edges are {edges.tolist()}; they must increase, from above 0 to at most {limit:g} cycles")
-        ring = torch.bucketize(r, edges, right=True)
-    else:
-        if not 0 < width <= limit:
-            raise ValueError(f"width is {width}; a band is wider than 0 and at most {limit:g} cycles, half the image")
-        ring = (r / width).floor().clamp(max=limit // width)
-    ring = ring.long()
-    outside = r > 0
-    return torch.where(outside, ring - ring[outside].min() + 1, 0)
+    ring = torch.bucketize(r, torch.from_numpy(cuts), right=True)
+    return torch.where(r > 0, ring - ring[r > 0].min() + 1, 0)
 
 
-def spectrum(image):
-    """2-D DFT of each colour of an image ``(3, H, W)``, complex; ValueError for complex or not finite images."""
-    check_real(image)
-    return torch.fft.fft2(image)
+def numbers_in(image: Tensor, **bands: Any) -> Tensor:
+    """:func:`band_numbers` of an image ``(3, H, W)``: ``(H, W)``."""
+    return band_numbers(checked_image(image).shape[-2:], **bands)
 
 
-def keep_frequencies(image, chosen):
-    """An image ``(3, H, W)`` seen through a mask of its frequencies, ``(…, H, W)``, bool or in [0, 1]: ``(…, 3, H, W)``, not clipped."""
-    if chosen.shape[-2:] != image.shape[-2:]:
-        raise ValueError(f"a mask of {tuple(chosen.shape[-2:])} frequencies does not fit an image of {tuple(image.shape[-2:])}")
-    return torch.fft.ifft2(spectrum(image) * chosen[..., None, :, :]).real
+def spectrum(image: Tensor) -> Tensor:
+    """2-D DFT of each colour of an image ``(3, H, W)``: complex, of the same shape.
+
+    Raises a TypeError for what is no float tensor, and a ValueError for another shape and for pixels that are not
+    finite, as all functions here do.
+    """
+    return torch.fft.fft2(checked_image(image))
 
 
-def split_bands(image, **bands):
-    """All bands of an image ``(3, H, W)``: ``(B, 3, H, W)``, band 0 its mean; they add up to the image. Options: :func:`band_numbers`."""
-    return keep_frequencies(image, band_masks(image, **bands))
+def as_mask(name: str, mask: Tensor, image: Tensor) -> Tensor:
+    """A mask on the CPU; ValueError unless it is a tensor ``(…, H, W)`` of bool or of numbers in [0, 1] that fits."""
+    size, given = tuple(image.shape[-2:]), f"a {type(mask).__name__} {tuple(getattr(mask, 'shape', ()))}"
+    fits = isinstance(mask, Tensor) and mask.shape[-2:] == size and not mask.is_complex()
+    if not fits or not ((mask > -0.001) & (mask < 1.001)).all():  # soft masks may be rounded beyond
+        raise ValueError(f"{name}, {given}, does not fit an image of {size}: (…, H, W) with values in [0, 1] is needed")
+    return mask.cpu()
 
 
-def band_masks(image, **bands):
-    """Where each band lies in the spectrum of an image ``(3, H, W)``: bool ``(B, H, W)``. Options: :func:`band_numbers`."""
-    numbers = band_numbers(image.shape[-2:], **bands)
+def keep_frequencies(image: Tensor, chosen: Tensor) -> Tensor:
+    """An image ``(3, H, W)`` seen through masks of its frequencies.
+
+    Args:
+        image: ``(3, H, W)``.
+        chosen: ``(…, H, W)``, bool or in [0, 1], in the order of ``torch.fft.fft2``.
+
+    Returns:
+        float32 ``(…, 3, H, W)`` on the CPU, not clipped.
+
+    Raises:
+        ValueError: a mask that does not fit, and as for :func:`spectrum`.
+
+    Example:
+        >>> image = torch.rand(3, 8, 8)
+        >>> torch.allclose(keep_frequencies(image, torch.ones(8, 8)), image, atol=1e-6)
+        True
+    """
+    transformed = spectrum(image)
+    return torch.fft.ifft2(transformed * as_mask("the mask", chosen, transformed)[..., None, :, :]).real
+
+
+def band_masks(image: Tensor, **bands: Any) -> Tensor:
+    """Where each band lies in the spectrum of an image ``(3, H, W)``: bool ``(B, H, W)``.
+
+    Options and errors as for :func:`band_numbers`.
+    """
+    numbers = numbers_in(image, **bands)
     return numbers == torch.arange(int(numbers.max()) + 1)[:, None, None]
 
 
-def mask_bands(image, removed, **bands):
-    """The image ``(3, H, W)`` without the bands in the list ``removed``; not clipped. Options: :func:`band_numbers`."""
-    numbers = band_numbers(image.shape[-2:], **bands)
-    return keep_frequencies(image, ~torch.isin(numbers, torch.as_tensor(removed)))
+def split_bands(image: Tensor, **bands: Any) -> Tensor:
+    """All bands of an image ``(3, H, W)``: ``(B, 3, H, W)``, band 0 its mean; they add up to the image.
+
+    Options and errors as for :func:`band_numbers`.
+    """
+    return keep_frequencies(image, band_masks(image, **bands))
 
 
-def band_energy(image, **bands):
-    """Share of each band in the image's spectral energy: ``(B,)``, adding up to 1. Options: :func:`band_numbers`."""
-    numbers = band_numbers(image.shape[-2:], **bands)
-    energy = spectrum(image).abs().square().sum(dim=0)
-    return torch.bincount(numbers.flatten(), energy.flatten()) / energy.sum()
+def mask_bands(image: Tensor, removed: ArrayLike, **bands: Any) -> Tensor:
+    """An image ``(3, H, W)`` without some of its bands, not clipped.
+
+    Args:
+        image: ``(3, H, W)``.
+        removed: the numbers of the bands, one or a list.
+        bands: as for :func:`band_numbers`.
+
+    Raises:
+        ValueError: there is no such band; see also :func:`band_numbers`.
+
+    Example:
+        >>> bool(mask_bands(torch.rand(3, 8, 8), [0]).mean().abs() < 1e-6)  # without DC
+        True
+    """
+    masks, found = band_masks(image, **bands), np.atleast_1d(np.asarray(removed))
+    whole = found.ndim == 1 and (found.dtype.kind in "iu" or not found.size)
+    if not whole or not np.isin(found, range(len(masks))).all():
+        raise ValueError(f"removed is {removed!r:.80}; whole numbers of bands, 0 to {len(masks) - 1}, are needed")
+    return keep_frequencies(image, ~masks[found.astype(int)].any(dim=0))
 
 
-def energy_matched_masks(image, energy, generator):
+def band_energy(image: Tensor, **bands: Any) -> Tensor:
+    """Share of each band in an image's spectral energy: ``(B,)``, adding up to 1; all 0 for a black image.
+
+    Options and errors as for :func:`band_numbers`.
+    """
+    return torch.bincount(numbers_in(image, **bands).flatten(), _power(image).flatten())
+
+
+def _power(image):
+    """Share of each frequency in the image's spectral energy: ``(H, W)``."""
+    power = spectrum(image).abs().square().sum(dim=0)
+    return power / power.sum().clamp(min=1e-30)
+
+
+def energy_matched_masks(image: Tensor, energy: Tensor, generator: torch.Generator) -> Tensor:
     """Masks that take out frequencies drawn at random, wherever they lie, until given shares of the energy are gone.
 
     Args:
@@ -88,13 +160,13 @@ def energy_matched_masks(image, energy, generator):
         generator: a torch.Generator. One order of the frequencies is drawn for all B masks.
 
     Returns:
-        float ``(B, H, W)`` in [0, 1], symmetric; the last frequency drawn is only weakened, so that the energy is met exactly. DC
-        is never taken, so a share above what the other frequencies hold takes all of those.
+        float ``(B, H, W)`` in [0, 1], symmetric; the last frequency drawn is only weakened, so that the energy is met
+        exactly. DC is never taken, so a share above what the other frequencies hold takes all of those.
     """
-    power = spectrum(image).abs().square().sum(dim=0).double()
+    power = _power(image).double()
     place = torch.arange(power.numel()).view(power.shape)
-    couple = torch.minimum(place, place.flip(0, 1).roll((1, 1), (0, 1))).flatten()  # a frequency and its mirror go together
-    of_couple = torch.bincount(couple, (power / power.sum()).flatten(), minlength=power.numel())
+    couple = torch.minimum(place, place.flip(0, 1).roll((1, 1), (0, 1))).flatten()  # a frequency and its mirror
+    of_couple = torch.bincount(couple, power.flatten(), minlength=power.numel())
     order = 1 + torch.randperm(power.numel() - 1, generator=generator)
     gone = of_couple[order].cumsum(dim=0)
     left = ((gone - energy.double()[:, None]) / of_couple[order].clamp(min=1e-30)).clamp(0, 1)

@@ -1,38 +1,57 @@
 """Deletion and insertion of bands."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
-from xfvlib.frequency.bands import band_energy, band_numbers, keep_frequencies
-from xfvlib.perturb import check_known, embed_versions
-
+from xfvlib.evaluation import right_decisions
+from xfvlib.frequency.bands import band_energy, keep_frequencies, numbers_in
+from xfvlib.frequency.influence import masked_embeddings
+from xfvlib.methods import embedding_of
+from xfvlib.models import FaceModel
+from xfvlib.pairs import Pair
+from xfvlib.perturb import check_known
 
 BAND_ORDERS = ("influence", "reverse", "low first", "high first", "random")
 
 
-def order_bands(influence, by, seed=0):
+def order_bands(influence: ArrayLike, by: str, seed: int = 0) -> list[int]:
     """Order in which bands go or come.
 
     Args:
-        influence: ``(B,)``, as from :func:`frequency_influence`; with its sign turned, bands against the match come first.
-        by: one of ``BAND_ORDERS``: the most influential first, last, the lowest or the highest frequency first, or drawn.
+        influence: ``(B,)``, as from :func:`frequency_influence`; with its sign turned, bands against the match come
+            first. That of DC may be NaN.
+        by: one of ``BAND_ORDERS``: the most influential first, last, the lowest or the highest frequency first, or
+            drawn.
         seed: of the draw.
 
     Returns:
         list of the bands 1 … B − 1; DC, the mean brightness, has no place in it and always stays.
+
+    Raises:
+        ValueError: an unknown order, or influence that is not ``(B,)`` finite numbers.
+
+    Example:
+        >>> order_bands([0.9, 0.1, 0.3, -0.2], "influence")
+        [2, 1, 3]
     """
     check_known("by", by, BAND_ORDERS)
-    influence = torch.as_tensor(influence)[1:]
-    if by in ("influence", "reverse"):
-        order = torch.argsort(influence, descending=True, stable=True)
-        return (1 + (order if by == "influence" else order.flip(0))).tolist()
+    values = np.asarray(influence)
+    if values.dtype.kind not in "fiu" or values.ndim != 1 or not len(values) or not np.isfinite(values[1:]).all():
+        raise ValueError(f"influence is {influence!r:.80}; a finite number for each band, (B,), is needed")
     if by == "random":
-        return (1 + torch.randperm(len(influence), generator=torch.Generator().manual_seed(seed))).tolist()
-    low_first = list(range(1, len(influence) + 1))
-    return low_first if by == "low first" else low_first[::-1]
+        order = torch.randperm(len(values) - 1, generator=torch.Generator().manual_seed(seed)).numpy()
+    elif by in ("influence", "reverse"):
+        order = np.argsort(-values[1:].astype(float), kind="stable")
+    else:
+        order = np.arange(len(values) - 1)
+    return (1 + (order[::-1] if by in ("reverse", "high first") else order)).tolist()
 
 
-def progressive_bands(image, order, kind, **bands):
+def progressive_bands(image: Tensor, order: ArrayLike, kind: str, **bands: Any) -> Tensor:
     """An image while its bands go, or come, in an order: ``(B, 3, H, W)``; the first and the last are exact.
 
     Args:
@@ -40,19 +59,36 @@ def progressive_bands(image, order, kind, **bands):
         order: each of the bands 1 … B − 1 once, as from :func:`order_bands`.
         kind: "deletion", from the image to its mean colour (DC), or "insertion", from there to the image.
         bands: as for :func:`band_numbers`.
+
+    Raises:
+        ValueError: an order that lacks a band, an unknown kind; see also :func:`band_numbers`.
     """
+    return keep_frequencies(image, _progressive_masks(image, order, kind, **bands))
+
+
+def _progressive_masks(image, order, kind, **bands):
+    """Frequencies that are there at each step: bool ``(B, H, W)``."""
     check_known("kind", kind, ("deletion", "insertion"))
-    numbers = band_numbers(image.shape[-2:], **bands)
-    if sorted(order) != list(range(1, int(numbers.max()) + 1)):
-        raise ValueError(f"the order must name each of the bands 1 … {int(numbers.max())} once; given: {list(order)}")
-    place = torch.empty(len(order) + 1, dtype=torch.long)
-    place[torch.tensor([0, *order])] = torch.arange(-1, len(order))
-    steps = torch.arange(len(order) + 1)[:, None, None]
+    numbers, given = numbers_in(image, **bands), np.atleast_1d(np.asarray(order))
+    last = int(numbers.max())
+    if given.dtype.kind not in "fiu" or not np.array_equal(np.sort(given), np.arange(1, last + 1)):
+        raise ValueError(f"order is {order!r:.80}; it must name each of the bands 1 … {last} once")
+    place = torch.from_numpy(np.argsort([0, *given]) - 1)  # of each band in the order; DC comes before it
+    steps = torch.arange(last + 1)[:, None, None]
     chosen = place[numbers] >= steps if kind == "deletion" else place[numbers] < steps
-    return keep_frequencies(image, chosen | (numbers == 0))
+    return chosen | (numbers == 0)
 
 
-def band_deletion_scores(model, pair, order_a, order_b=None, *, kind="deletion", batch=32, **bands):
+def band_deletion_scores(
+    model: FaceModel,
+    pair: Pair,
+    order_a: Any,
+    order_b: Any = None,
+    *,
+    kind: str = "deletion",
+    batch: int = 32,
+    **bands: Any,
+) -> tuple[np.ndarray, np.ndarray]:
     """Cosine similarity while the bands of a pair go, or come.
 
     Args:
@@ -63,27 +99,28 @@ def band_deletion_scores(model, pair, order_a, order_b=None, *, kind="deletion",
         batch: images in a forward pass.
 
     Returns:
-        ``(scores, energy)``, two arrays ``(B,)``: cosine in [−1, 1], and the share of the energy beyond DC that has gone, or
-        come, from 0 to 1 (of the probe, or the mean of both images).
+        ``(scores, energy)``, two arrays ``(B,)``: cosine in [−1, 1], and the share of the energy beyond DC that has
+        gone, or come, from 0 to 1 (of the probe, or the mean of both images).
+
+    Raises:
+        ValueError: see :func:`progressive_bands`.
     """
 
     def run(image, order):
-        images = progressive_bands(image, order, kind, **bands)
-        rows = embed_versions(model, lambda some: images[some], len(images), batch=batch)
-        energy = band_energy(image, **bands)[order].double()
-        return rows, torch.cat([torch.zeros(1), energy.cumsum(dim=0) / energy.sum()])
+        rows = masked_embeddings(model, image, _progressive_masks(image, order, kind, **bands), batch)
+        energy = band_energy(image, **bands)[np.asarray(order)].double().cumsum(dim=0)
+        return rows, torch.cat([torch.zeros(1), energy / energy[-1].clamp(min=1e-30)])
 
     a, energy = run(pair.a, order_a)
     if order_b is None:
-        with torch.no_grad():
-            b = model.embed(pair.b[None]).cpu()
+        b = embedding_of(model, pair.b)["embedding"]
     else:
         b, other = run(pair.b, order_b)
         energy = (energy + other) / 2
     return (a * b).sum(dim=1).numpy(), energy.numpy()
 
 
-def band_areas(scores, labels, threshold, share=None):
+def band_areas(scores: ArrayLike, labels: ArrayLike, threshold: float, share: ArrayLike | None = None) -> np.ndarray:
     """Area in percent under every pair's right (1) or wrong (0) decisions: their mean is the area under the accuracy.
 
     Args:
@@ -93,8 +130,18 @@ def band_areas(scores, labels, threshold, share=None):
         share: ``(P, B)``, of the energy, as the axis to integrate over; None for the share of bands.
 
     Returns:
-        float ``(P,)`` in [0, 100], for :func:`xfvlib.evaluation.mean_interval`. Deletion: lower is better; insertion: higher.
+        float ``(P,)`` in [0, 100], for :func:`xfvlib.evaluation.mean_interval`. Deletion: lower is better; insertion:
+        higher.
+
+    Raises:
+        ValueError: other shapes, NaN, labels that are not known, a threshold outside [−1, 1].
+
+    Example:
+        >>> band_areas([[0.9, 0.7, 0.1]], [True], 0.5)
+        array([75.])
     """
-    right = (np.asarray(scores) >= threshold) == np.asarray(labels, bool)[:, None]
-    share = np.linspace(0, 1, right.shape[1])[None] if share is None else np.asarray(share)
+    right = right_decisions(scores, labels, threshold)
+    share = np.linspace(0, 1, right.shape[-1])[None] if share is None else np.asarray(share)
+    if right.ndim != 2 or right.shape[1] < 2 or share.shape not in (right.shape, (1, right.shape[1])):
+        raise ValueError(f"scores are {right.shape} and shares {share.shape}; (P, B) of two bands or more are needed")
     return 100 * np.trapezoid(right.astype(float), share, axis=1)

@@ -1,28 +1,64 @@
 """What the cosine loses with a band of frequencies (Huber, Damer, WACV 2025, arXiv 2407.11941)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from xfvlib.evaluation import decision_threshold, embed_images, mean_interval
-from xfvlib.frequency.bands import band_energy, band_masks, band_numbers, energy_matched_masks, keep_frequencies, spectrum, split_bands
+from xfvlib.evaluation import check_set, mean_interval
+from xfvlib.frequency.bands import as_mask, band_energy, band_masks, energy_matched_masks, keep_frequencies, numbers_in
 from xfvlib.gradients import check_differentiable, cosine_to, input_gradients
-from xfvlib.pairs import Pair
-from xfvlib.perturb import check_known, embed_versions
+from xfvlib.methods import Method, Prepared, embedding_of
+from xfvlib.models.facemodel import FaceModel, decision_threshold
+from xfvlib.pairs import Pair, PairSet
+from xfvlib.perturb import check_count, check_known, checked_image, embed_versions
 
 
-def band_embeddings(model, image, *, batch=32, **bands):
-    """Unit-length embeddings of an image ``(3, H, W)`` without each of its bands: ``(B, N)``. One image's serve every partner.
+def prepare_bands(
+    model: FaceModel, image: Tensor, *, width: float = 1.0, edges: Any = None, shape: str = "ring", batch: int = 32
+) -> Prepared:
+    """First stage: what follows from one image alone, whoever its partner.
 
-    Options: ``batch`` images in a forward pass, and those of :func:`band_numbers`.
+    Args:
+        model: a FaceModel.
+        image: ``(3, H, W)`` in the model's size.
+        width, edges, shape: of the bands, as for :func:`band_numbers`.
+        batch: images in a forward pass.
+
+    Returns:
+        On the CPU: ``"embedding"`` ``(N,)`` of the image, ``"without"`` ``(B, N)``, those of the image without each of
+        its bands, all unit-length, and ``"energy"`` ``(B,)``, the bands' shares of the image's energy.
+
+    Raises:
+        ValueError: see :func:`band_numbers`; an image that does not fit the model.
     """
-    return masked_embeddings(model, image, ~band_masks(image, **bands), batch)
+    bands = {"width": width, "edges": edges, "shape": shape}
+    without = masked_embeddings(model, image, ~band_masks(image, **bands), batch)
+    return embedding_of(model, image) | {"without": without, "energy": band_energy(image, **bands)}
 
 
-def masked_embeddings(model, image, masks, batch=32):
-    """Unit-length embeddings ``(M, N)`` of an image ``(3, H, W)`` seen through masks ``(M, H, W)`` of its frequencies."""
+def lost_by_band(prepared: Prepared, partner: Prepared) -> Tensor:
+    """Second stage: what the cosine loses with each band, d_B = cs_ref − cs_B, ``(B,)``.
+
+    Args:
+        prepared: of the image, from :func:`prepare_bands`.
+        partner: holds the partner's ``"embedding"``.
+    """
+    return (prepared["embedding"] - prepared["without"]) @ partner["embedding"]
+
+
+BAND_INFLUENCE = Method(prepare=prepare_bands, finish=lost_by_band)
+
+
+def masked_embeddings(model: FaceModel, image: Tensor, masks: Tensor, batch: int = 32) -> Tensor:
+    """Unit-length embeddings ``(M, N)`` of an image ``(3, H, W)`` seen through masks ``(M, H, W)`` of its frequencies.
+
+    Raises a ValueError for masks that do not fit the image, and an image that does not fit the model.
+    """
     return embed_versions(model, lambda some: keep_frequencies(image, masks[some]), len(masks), batch=batch)
 
 
@@ -34,24 +70,27 @@ class FrequencyInfluence:
         pair: that was explained.
         score: cosine of the untouched pair, cs_ref.
         numbers: ``(H, W)``, the band of each frequency.
-        a, b: directed, ``(B,)``: d_B = cs_ref − cs_B with band B taken out of image a, or b; > 0: the band helped the match.
+        a, b: directed, ``(B,)``: d_B = cs_ref − cs_B with band B taken out of image a, or b; > 0: the band helped the
+            match.
         energy_a, energy_b: ``(B,)``, the band's share in the image's spectral energy.
-        control_a, control_b: ``(draws, B)``, the same loss when random frequencies of the band's energy go; None where no
-            control was asked for; NaN for DC, whose energy the other frequencies do not hold.
+        control_a, control_b: ``(draws, B)``, the same loss when random frequencies of the band's energy go; None where
+            no control was asked for; NaN for DC, whose energy the other frequencies do not hold.
     """
 
     pair: Pair
     score: float
-    numbers: torch.Tensor
-    a: torch.Tensor
-    b: torch.Tensor
-    energy_a: torch.Tensor
-    energy_b: torch.Tensor
-    control_a: torch.Tensor | None = None
-    control_b: torch.Tensor | None = None
+    numbers: Tensor
+    a: Tensor
+    b: Tensor
+    energy_a: Tensor
+    energy_b: Tensor
+    control_a: Tensor | None = None
+    control_b: Tensor | None = None
 
 
-def frequency_influence(model, pair, *, masked="one", control=0, seed=0, batch=32, **bands):
+def frequency_influence(
+    model: FaceModel, pair: Pair, *, masked: str = "one", control: int = 0, seed: int = 0, batch: int = 32, **bands: Any
+) -> FrequencyInfluence:
     """Take each band out of each image of a pair and see what the cosine loses. Needs no gradients.
 
     Args:
@@ -67,51 +106,56 @@ def frequency_influence(model, pair, *, masked="one", control=0, seed=0, batch=3
         :class:`FrequencyInfluence`; with masked="both", ``a`` and ``b`` are equal.
 
     Raises:
-        ValueError: see :func:`band_numbers`; an unknown ``masked``; complex or not finite images.
+        ValueError: see :func:`band_numbers`; an unknown ``masked``; control, seed or batch that is no whole number.
 
     Source: the paper's h_B = |cs_ref − cs_B|, here with its sign.
 
     Example:
-        >>> f = frequency_influence(model, pairs[0], width=5, control=20)  # doctest: +SKIP
-        >>> f.a.shape, f.control_a.shape  # doctest: +SKIP
-        (torch.Size([17]), torch.Size([20, 17]))
+        >>> model = FaceModel(torch.nn.Flatten(), size=8)
+        >>> pair = Pair(*torch.rand(2, 3, 8, 8))
+        >>> f = frequency_influence(model, pair, width=2, control=20)
+        >>> f.a.shape, f.control_a.shape
+        (torch.Size([4]), torch.Size([20, 4]))
     """
     check_known("masked", masked, ("one", "both"))
-    numbers = band_numbers(pair.a.shape[-2:], **bands)
-    energy_a, energy_b = band_energy(pair.a, **bands), band_energy(pair.b, **bands)
-    with torch.no_grad():
-        a, b = model.embed(torch.stack([pair.a, pair.b])).cpu()
-    score = a @ b
+    check_count("control", control, 0)
+    check_count("seed", seed, 0)
+    images = (pair.a, pair.b)
+    a, b = (prepare_bands(model, image, batch=batch, **bands) for image in images)
+    score, draws = a["embedding"] @ b["embedding"], []
 
-    def lost(masked_a, masked_b):
+    def lost(a, b):
         if masked == "both":
-            return [score - (masked_a * masked_b).sum(dim=1)] * 2
-        return score - masked_a @ b, score - masked_b @ a
+            return torch.stack([score - (a["without"] * b["without"]).sum(dim=1)] * 2)
+        return torch.stack([lost_by_band(a, b), lost_by_band(b, a)])
 
-    lost_a, lost_b = lost(*(band_embeddings(model, image, batch=batch, **bands) for image in (pair.a, pair.b)))
-    draws = []
-    for number in range(control):
-        sides = (
-            (image, energy, torch.Generator().manual_seed(seed + number)) for image, energy in ((pair.a, energy_a), (pair.b, energy_b))
-        )
-        draws.append(torch.stack(lost(*(masked_embeddings(model, side[0], energy_matched_masks(*side), batch) for side in sides))))
-    control_a = control_b = None
-    if draws:
-        control_a, control_b = torch.stack(draws, dim=1).index_fill(2, torch.tensor([0]), float("nan"))
-    return FrequencyInfluence(pair, float(score), numbers, lost_a, lost_b, energy_a, energy_b, control_a, control_b)
+    for number in range(seed, seed + control):
+        drawn = []
+        for image, side in zip(images, (a, b)):
+            masks = energy_matched_masks(image, side["energy"], torch.Generator().manual_seed(number))
+            drawn.append(side | {"without": masked_embeddings(model, image, masks, batch)})
+        draws.append(lost(*drawn))
+    controls = torch.stack(draws, dim=1).index_fill(2, torch.tensor([0]), float("nan")) if draws else (None, None)
+    numbers = numbers_in(pair.a, **bands)
+    return FrequencyInfluence(pair, float(score), numbers, *lost(a, b), a["energy"], b["energy"], *controls)
 
 
-def gradient_influence(model, pair, *, groups=16, steps=1, batch=16, **bands):
-    """An estimate of :func:`frequency_influence` from gradients: bands are faded, in groups of neighbours, not taken out one by one.
+def gradient_influence(
+    model: FaceModel, pair: Pair, *, groups: int = 16, steps: int = 1, batch: int = 16, **bands: Any
+) -> FrequencyInfluence:
+    """An estimate of :func:`frequency_influence` from gradients: bands are faded, in groups of neighbours, not taken
+    out one by one.
 
-    d_B is the integral of the gradient's Fourier transform times the image's over the frequencies of B, along the path that fades B
-    out. Neighbouring bands share the path that fades their group, so it costs ``groups × steps`` gradients for any number of bands.
+    d_B is the integral of the gradient's Fourier transform times the image's over the frequencies of B, along the path
+    that fades B out. Neighbouring bands share the path that fades their group, so it costs ``groups × steps`` gradients
+    for any number of bands.
 
     Args:
         model: a differentiable FaceModel.
         pair: a Pair in the model's size.
-        groups: paths, over groups of bands that widen with frequency. With one group a band the integral is exact as ``steps`` grow,
-            and costs more than taking the bands out; with one group in all the path fades the whole image.
+        groups: paths, over groups of bands that widen with frequency. With one group a band the integral is exact as
+            ``steps`` grow, and costs more than taking the bands out; with one group in all the path fades the whole
+            image.
         steps: midpoints of a path.
         batch: images in a backward pass.
         bands: as for :func:`band_numbers`.
@@ -120,38 +164,38 @@ def gradient_influence(model, pair, *, groups=16, steps=1, batch=16, **bands):
         :class:`FrequencyInfluence` with estimates as ``a`` and ``b``; DC, which is not faded, is NaN.
 
     Raises:
-        ValueError: ``groups`` or ``steps`` < 1, and as :func:`frequency_influence`.
+        ValueError: ``groups``, ``steps`` or ``batch`` is no whole number of at least 1; see also :func:`band_numbers`.
         TypeError: the model is not differentiable.
     """
-    if groups < 1 or steps < 1:
-        raise ValueError(f"groups={groups}, steps={steps}; both must be 1 or more")
+    for name, value in {"groups": groups, "steps": steps, "batch": batch}.items():
+        check_count(name, value)
     check_differentiable(model)
-    numbers = band_numbers(pair.a.shape[-2:], **bands)
+    numbers = numbers_in(pair.a, **bands)
     count = int(numbers.max()) + 1
-    edges = np.unique(np.geomspace(1, count, groups + 1).round().astype(int)) if groups < count - 1 else np.arange(1, count + 1)
-    group_of = torch.bucketize(torch.arange(count), torch.from_numpy(edges), right=True) - 1  # DC: −1
-    group_masks = torch.stack([group_of[numbers] == g for g in range(len(edges) - 1)])
+    few = groups < count - 1
+    edges = np.unique(np.geomspace(1, count, groups + 1).round().astype(int)) if few else np.arange(1, count + 1)
+    group = torch.bucketize(numbers, torch.from_numpy(edges), right=True) - 1  # DC: −1
+    group_masks = group == torch.arange(len(edges) - 1)[:, None, None]
 
     def estimate(image, partner):
-        cosine, transformed, found = cosine_to(model, partner), spectrum(image), torch.full((count,), float("nan"))
-        parts = keep_frequencies(image, group_masks)
+        cosine, parts = cosine_to(model, partner), keep_frequencies(image, group_masks)
         points = torch.cat([image - (i + 0.5) / steps * parts for i in range(steps)])
         gradients = torch.cat([input_gradients(cosine, some).cpu() for some in points.split(batch)])
         mean_gradient = gradients.view(steps, len(parts), *image.shape).mean(dim=0)
         # gradient times image summed over a band's pixels is the same over its frequencies: Parseval's theorem
-        shares = (torch.fft.fft2(mean_gradient).conj() * transformed).real.sum(dim=1) / numbers.numel()
-        for g, share in enumerate(shares):
-            inside = group_of == g
-            found[inside] = torch.bincount(numbers.flatten(), share.flatten(), minlength=count)[inside]
-        return found
+        shares = (torch.fft.fft2(mean_gradient).conj() * torch.fft.fft2(image)).real.sum(dim=1) / numbers.numel()
+        of_its_group = shares.gather(0, group.clamp(min=0)[None])[0]
+        return torch.bincount(numbers.flatten(), of_its_group.flatten()).index_fill(0, torch.tensor(0), float("nan"))
 
-    with torch.no_grad():
-        a, b = model.embed(torch.stack([pair.a, pair.b])).cpu()
+    a, b = (embedding_of(model, image)["embedding"] for image in (pair.a, pair.b))
+    estimates = estimate(pair.a, pair.b), estimate(pair.b, pair.a)
     energies = band_energy(pair.a, **bands), band_energy(pair.b, **bands)
-    return FrequencyInfluence(pair, float(a @ b), numbers, estimate(pair.a, pair.b), estimate(pair.b, pair.a), *energies)
+    return FrequencyInfluence(pair, float(a @ b), numbers, *estimates, *energies)
 
 
-def local_influence(model, image, reference, regions, *, batch=32, **bands):
+def local_influence(
+    model: FaceModel, image: Tensor, reference: Tensor, regions: Mapping[str, Tensor], *, batch: int = 32, **bands: Any
+) -> Tensor:
     """Take each band out of one region of the image at a time and see what the cosine loses: where × which frequency.
 
     Args:
@@ -164,27 +208,24 @@ def local_influence(model, image, reference, regions, *, batch=32, **bands):
         ``(R, B)``, directed, in the order of ``regions``.
 
     Raises:
-        ValueError: see :func:`band_numbers`; a region of another size than the image.
+        ValueError: see :func:`band_numbers`; no regions, or one that does not fit the image.
     """
-    for name, weights in regions.items():
-        if weights.shape != image.shape[-2:]:
-            raise ValueError(f"region {name!r} of {tuple(weights.shape)} does not fit an image of {tuple(image.shape[-2:])}")
-    with torch.no_grad():
-        whole, partner = model.embed(torch.stack([image, reference])).cpu()
-    parts, rows = split_bands(image, **bands), []
-    for weights in regions.values():
-        without = embed_versions(model, lambda some, weights=weights: image - weights * parts[some], len(parts), batch=batch)
-        rows.append(whole @ partner - without @ partner)
-    return torch.stack(rows)
+    if not isinstance(regions, Mapping) or not regions:
+        raise ValueError(f"regions is {regions!r:.80}; {{name: weights (H, W)}} is needed, as from face_regions(model)")
+    image, parts = checked_image(image), keep_frequencies(image, band_masks(image, **bands))
+    whole, partner = (embedding_of(model, x)["embedding"] for x in (image, reference))
+
+    def lost(weights):
+        without = embed_versions(model, lambda some: image - weights * parts[some], len(parts), batch=batch)
+        return (whole - without) @ partner
+
+    return torch.stack([lost(as_mask(f"region {name!r}", x, image).float()) for name, x in regions.items()])
 
 
-OUTCOMES = {(True, True): "true accept", (True, False): "false reject", (False, True): "false accept", (False, False): "true reject"}
-
-
-def influence_table(model, pairs, *, batch=32, **bands):
+def influence_table(model: FaceModel, pairs: PairSet, *, batch: int = 32, **bands: Any) -> pd.DataFrame:
     """Directed influence of every band on every pair, one image masked: a table with one row a pair, side and band.
 
-    An image's masked embeddings serve all its pairs, so many pairs over few images cost little.
+    Each image is prepared once for all its pairs, so many pairs over few images cost little.
 
     Args:
         model: a FaceModel with a threshold.
@@ -192,42 +233,51 @@ def influence_table(model, pairs, *, batch=32, **bands):
         batch, bands: as for :func:`frequency_influence`.
 
     Returns:
-        pandas table with columns ``pair`` (row number in ``pairs``), ``side`` ("probe" | "reference": the masked image), ``outcome``
-        (one of ``OUTCOMES``), ``score``, ``band``, ``influence`` (d_B) and ``energy`` (the band's share).
+        pandas table with columns ``pair`` (row number in ``pairs``), ``outcome`` ("true accept", "false reject", "false
+        accept" or "true reject"), ``score``, ``side`` ("probe" | "reference": the masked image), ``band``,
+        ``influence`` (d_B) and ``energy`` (the band's share).
+
+    Raises:
+        ValueError: no PairSet, or an empty one; the model has no threshold; see also :func:`band_numbers`.
     """
-    threshold = decision_threshold(model)
-    whole = embed_images(model, pairs, batch)
-    without, energy = {}, {}
-    for name in pairs.names:
-        without[name] = band_embeddings(model, pairs.image(name), batch=batch, **bands)
-        energy[name] = band_energy(pairs.image(name), **bands)
-    blocks = []
+    check_set(pairs)
+    threshold, blocks = decision_threshold(model), []
+    prepared = {name: prepare_bands(model, pairs.image(name), batch=batch, **bands) for name in pairs.names}
     for number, row in enumerate(pairs.table.itertuples()):
-        score = float(whole[row.name_a] @ whole[row.name_b])
-        for side, image, partner in (("probe", row.name_a, row.name_b), ("reference", row.name_b, row.name_a)):
-            blocks.append(pd.DataFrame({
-                "pair": number, "side": side, "outcome": OUTCOMES[bool(row.same), score >= threshold], "score": score,
-                "band": range(len(energy[image])), "influence": score - (without[image] @ whole[partner]).numpy(),
-                "energy": energy[image].numpy(),
-            }))  # fmt: skip
-    return pd.concat(blocks, ignore_index=True).astype({"side": "category", "outcome": "category", "band": "int16", "influence": "float32"})
+        a, b = prepared[row.name_a], prepared[row.name_b]
+        score = float(a["embedding"] @ b["embedding"])
+        accepted = score >= threshold
+        outcome = f"{str(accepted == row.same).lower()} {'accept' if accepted else 'reject'}"
+        fixed = {"pair": number, "outcome": outcome, "score": score}
+        for side, own, partner in (("probe", a, b), ("reference", b, a)):
+            found = {"influence": lost_by_band(own, partner).numpy(), "energy": own["energy"].numpy()}
+            blocks.append(pd.DataFrame(fixed | {"side": side, "band": range(len(own["energy"]))} | found))
+    return pd.concat(blocks, ignore_index=True).astype({"side": "category", "outcome": "category", "band": "int16"})
 
 
-def average_influence(table):
+def average_influence(table: pd.DataFrame) -> pd.DataFrame:
     """Mean influence of every band with its 95 % bootstrap interval over pairs, by outcome.
 
     Args:
         table: as from :func:`influence_table`; both sides of a pair are averaged.
 
     Returns:
-        pandas table with columns ``outcome, band, mean, low, high, energy, pairs``; outcomes of fewer than two pairs are left out.
+        pandas table with columns ``outcome, band, mean, low, high, energy, pairs``; outcomes of fewer than two pairs
+        are left out.
+
+    Raises:
+        ValueError: no outcome has two pairs, a pair is in the table twice, or NaN.
     """
+    if table.duplicated(["pair", "side", "band"]).any() or table.empty:
+        raise ValueError(f"the table has {len(table)} rows, or has rows twice: it must be that of one set of pairs")
     rows = []
     for outcome, some in table.groupby("outcome", observed=True):
         wide = some.groupby(["pair", "band"]).influence.mean().unstack()
         if len(wide) >= 2:
             mean, low, high = mean_interval(wide, draws=1000)
             energy = some.groupby("band").energy.mean()
-            columns = {"band": wide.columns, "mean": mean, "low": low, "high": high, "energy": energy, "pairs": len(wide)}
-            rows.append(pd.DataFrame({"outcome": outcome} | columns))
+            columns = {"mean": mean, "low": low, "high": high, "energy": energy, "pairs": len(wide)}
+            rows.append(pd.DataFrame({"outcome": outcome, "band": wide.columns} | columns))
+    if not rows:
+        raise ValueError(f"{table.pair.nunique()} pairs, of no outcome two; an interval needs two pairs or more")
     return pd.concat(rows, ignore_index=True)

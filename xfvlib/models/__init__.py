@@ -39,7 +39,8 @@ def load_model(name: str | None = None, weights: str | PathLike | None = None, *
     Raises:
         ValueError: unknown name (the known ones are listed), a file of another layout, missing, extra or misshapen
             keys; what :class:`FaceModel` refuses.
-        FileNotFoundError: a file or a package is missing.
+        FileNotFoundError: a file is missing.
+        ImportError: a package is missing; which one, and how to install it.
 
     Example:
         >>> load_model().dim

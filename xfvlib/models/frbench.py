@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from xfvlib.extras import extra
+
 
 def load_network(key: str) -> tuple[nn.Module, dict]:
     """``(network, known)`` for a key "backbone/loss/data" of frbench's zoo, such as "irse-50/arcface/ms1m".
@@ -9,13 +11,11 @@ def load_network(key: str) -> tuple[nn.Module, dict]:
     frbench fetches the weights from its own release page the first time, and keeps them.
 
     Raises:
-        FileNotFoundError: frbench is not installed.
+        ImportError: frbench is not installed.
         ValueError: the key has not three parts, frbench does not know it, or could not fetch its weights.
     """
-    try:
+    with extra("frbench"):
         import frbench
-    except ImportError as error:
-        raise FileNotFoundError("this model comes with the package frbench: `pip install frbench`") from error
     parts = key.split("/")
     if len(parts) != 3:
         raise ValueError(f"{key!r} must be backbone/loss/data, such as 'irse-50/arcface/ms1m'")

@@ -8,6 +8,7 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
+from xfvlib.extras import extra
 from xfvlib.models.checkpoints import existing_file
 
 _TYPES = {"float": torch.float32, "float16": torch.float16, "double": torch.float64, "uint8": torch.uint8}
@@ -28,18 +29,17 @@ class OnnxNetwork(nn.Module):
     Weights in files of their own are found beside it. Pixels for a uint8 input are rounded to 0..255.
 
     Raises:
-        FileNotFoundError: no such file, or the package onnxruntime is missing.
+        FileNotFoundError: no such file.
+        ImportError: onnx or onnxruntime is not installed.
         ValueError: not an ONNX file, or its input is not one batch of images with three channels.
     """
 
     def __init__(self, path: str | PathLike) -> None:
         super().__init__()
         path = self.path = existing_file(path).resolve()
-        try:
-            import onnx  # here, since only users of ONNX files wait for them
+        with extra("onnx"):  # here, since only users of ONNX files wait for them
+            import onnx
             import onnxruntime
-        except ImportError as error:
-            raise FileNotFoundError(f"ONNX files need a package: pip install onnx onnxruntime ({error})") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 4
         try:

@@ -1,5 +1,6 @@
 """Pairs of aligned face crops: one pair, and the data sets the workbook knows."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from xfvlib.pairs.binfile import read_bin
 from xfvlib.pairs.crops import Crops
 from xfvlib.pairs.lfw import lfw_pairs
 from xfvlib.pairs.orl import orl_pairs, orl_photo_path
-from xfvlib.pairs.pair import Pair, PairSet, pair_table, person
+from xfvlib.pairs.pair import Pair, PairSet, person
 from xfvlib.pairs.tables import csv_pairs, folder_pairs
 
 __all__ = ["Crops", "Pair", "PairSet", "load_pairs", "orl_photo_path", "person"]
@@ -54,7 +55,7 @@ def load_pairs(
 
     Example:
         >>> load_pairs("orl")
-        PairSet 'orl': 600 pairs (300 genuine), 362 images
+        PairSet 'orl': 600 pairs (300 genuine), 390 images
         >>> load_pairs("lfw", root="lfw", model=model)  # doctest: +SKIP
         >>> load_pairs("calfw", bin="calfw.bin", model=model)  # doctest: +SKIP
     """
@@ -72,10 +73,11 @@ def _bin_pairs(path, model, name):
     images, same = read_bin(path)
     names = [f"{i // 2:04d}{'ab'[i % 2]}" for i in range(len(images))]
     rows = list(zip(names[::2], names[1::2], same, np.arange(len(same)) * 10 // len(same)))
-    return PairSet(name, pair_table(rows), Crops(dict(zip(names, images)), model, aligned=True, centred=True))
+    return PairSet(name, rows, Crops(dict(zip(names, images)), model, aligned=True, centred=True))
 
 
-_READERS = {("orl", None): orl_pairs, ("lfw", None): lfw_pairs, ("lfw", "root"): lfw_pairs,
-            ("csv", "file"): csv_pairs, ("folder", "root"): folder_pairs}  # fmt: skip
-for _name in ("lfw", "cplfw", "calfw", "agedb_30", "cfp_fp"):
-    _READERS[_name, "bin"] = partial(_bin_pairs, name=_name)
+_READERS: dict[tuple[str, str | None], Callable] = {
+    ("orl", None): orl_pairs, ("lfw", None): lfw_pairs, ("lfw", "root"): lfw_pairs,
+    ("csv", "file"): csv_pairs, ("folder", "root"): folder_pairs,
+}  # fmt: skip
+_READERS |= {(name, "bin"): partial(_bin_pairs, name=name) for name in ("lfw", "cplfw", "calfw", "agedb_30", "cfp_fp")}

@@ -36,7 +36,8 @@ class Crops(Mapping[str, torch.Tensor]):
 
     def __init__(self, sources: Mapping, model=None, aligned=False, centred=False, landmarks: Mapping | None = None):
         self.sources, self.aligned, self.centred, self.landmarks = sources, aligned, centred, landmarks or {}
-        self.want, self.supposed = alignment.wanted(model), set()
+        self.want = alignment.wanted(model)
+        self.supposed: set[str] = set()
 
     def __len__(self):
         return len(self.sources)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xfvlib.files import read_text
 from xfvlib.pairs.crops import Crops
-from xfvlib.pairs.pair import PairSet, pair_table
+from xfvlib.pairs.pair import PairSet
 
 _IMAGE = r"\s+([^\s./\\][^\s/\\]*)\s+(\d{1,9})"  # a name, which cannot lead out of the folder, and a number
 _LINES = {True: _IMAGE + r"\s+(\d{1,9})\s*", False: _IMAGE * 2 + r"\s*"}
@@ -23,7 +23,7 @@ def lfw_pairs(root: Path | None, model=None) -> PairSet:
     if not folders:
         raise FileNotFoundError(f"{lists[0]} names {first}, which is not in {root} or a folder in it")
     photos = {name: folders[0] / _photo_name(name) for row in rows for name in row[:2]}
-    return PairSet("lfw", pair_table(rows), Crops(dict(sorted(photos.items())), model, centred=True))
+    return PairSet("lfw", rows, Crops(dict(sorted(photos.items())), model, centred=True))
 
 
 def _photo_name(name):

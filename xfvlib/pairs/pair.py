@@ -70,18 +70,20 @@ class PairSet(Sequence):
 
     Args:
         name: of the data set.
-        table: one row a pair with columns ``name_a, name_b, same, fold``; fold −1 for pairs in no fold.
+        table: one row a pair with columns ``name_a, name_b, same, fold``, or a list of such rows; fold −1 for pairs in
+            no fold.
         images: ``{name: crop}``, crops float32 ``(3, H, W)``, RGB in [0, 1], of all names in the table.
 
     Attributes:
-        name, table, images: as given; the rows of the table are numbered from 0.
+        name, images: as given.
+        table: the four columns; its rows are numbered from 0.
         labels: bool ``(P,)``, True for genuine pairs.
         folds: int ``(P,)``, the fold each pair is scored in.
         names: the images that the pairs use.
 
     Raises:
-        ValueError: the table lacks a column, or holds a name that is no text, a label that is no bool, or a fold that
-            is no whole number; the first such row is named.
+        ValueError: the table holds a name that is no text, a label that is no bool, or a fold that is no whole number,
+            or lacks one of them; the first such row is named.
 
     Example:
         >>> from xfvlib.pairs import load_pairs
@@ -90,17 +92,16 @@ class PairSet(Sequence):
         (600, True)
     """
 
-    def __init__(self, name: str, table: pd.DataFrame, images: Mapping[str, torch.Tensor]):
-        if missing := {"name_a", "name_b", "same", "fold"} - set(getattr(table, "columns", ())):
-            raise ValueError(f"the table of {name} has no column {', '.join(sorted(missing))}")
+    def __init__(self, name: str, table: pd.DataFrame | list[tuple], images: Mapping[str, torch.Tensor]):
+        table = pd.DataFrame(table, columns=["name_a", "name_b", "same", "fold"])
         folds = pd.to_numeric(table.fold, errors="coerce")
         good = {column: table[column].map(lambda value: isinstance(value, str)) for column in ("name_a", "name_b")}
         good |= {"same": table.same.isin([True, False]), "fold": (folds % 1 == 0) & (folds.abs() < 2**31)}
         for column, fits in good.items():
             if not fits.all():
-                row = f"{table.index.name or 'row'} {table.index[~fits][0]} of {name}"
+                cell = f"{table.index.name or 'row'} {table.index[~fits][0]} of {name}: {column} is"
                 needed = "names must be text, same true or false, fold a whole number, −1 for none"
-                raise ValueError(f"{row}: {column} is {table[column][~fits].iloc[0]!r:.200}; {needed}")
+                raise ValueError(f"{cell} {table[column][~fits].iloc[0]!r:.200}; {needed}")
         self.name, self.images = name, images
         self.table = table.assign(same=table.same.astype(bool), fold=folds.astype(int)).reset_index(drop=True)
 
@@ -190,8 +191,3 @@ def person(name: str) -> str | None:
         's1'
     """
     return name.rsplit("/", 1)[0] if "/" in name else None
-
-
-def pair_table(rows: Sequence[tuple[str, str, bool, int]]) -> pd.DataFrame:
-    """The table of a :class:`PairSet` of rows name_a, name_b, same, fold."""
-    return pd.DataFrame(rows, columns=["name_a", "name_b", "same", "fold"])

@@ -12,7 +12,7 @@ import pandas as pd
 
 from xfvlib.files import read_text
 from xfvlib.pairs.crops import Crops
-from xfvlib.pairs.pair import MOST_PAIRS, PairSet, pair_table, person
+from xfvlib.pairs.pair import MOST_PAIRS, PairSet, person
 
 _PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".gif")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -72,7 +72,7 @@ def folder_pairs(root: Path, model=None, seed: int = 0) -> PairSet:
     # of twice as many pairs of any two, enough show two people; only these are made, for a large folder has millions
     some = np.random.default_rng(seed).choice(total, min(total, 2 * count), replace=False)
     impostor = [row for row in (_two_of(names, int(number)) for number in some) if not row[2]][:count]
-    return PairSet(root.name, pair_table([*genuine, *sorted(impostor)]), Crops(photos, model))
+    return PairSet(root.name, [*genuine, *sorted(impostor)], Crops(photos, model))
 
 
 def _two_of(names, number):

@@ -20,6 +20,7 @@ import cloudpickle
 import numpy as np
 import pandas as pd
 
+from xfvlib.extras import extra
 from xfvlib.faithfulness.table import Methods, Metrics, methods_of, settings_of
 from xfvlib.methods import method_called
 from xfvlib.models import FaceModel
@@ -88,7 +89,7 @@ def sweep(
         TypeError: a gradient method for a model without gradients, a model that cannot be sent to other processes, or
             an argument of another type.
         OSError: the folder cannot be made or written to; no scheduler answers.
-        ImportError: ``maps="zarr"`` without the package.
+        ImportError: the packages of the extra "sweep" are not installed.
         RuntimeError: some blocks failed, the others are kept; or another sweep is running in the folder.
 
     Example:
@@ -99,6 +100,7 @@ def sweep(
         raise TypeError(f"pairs is a {type(pairs).__name__}; a PairSet is needed, see xfv.load_pairs")
     check_count("pairs", len(pairs))
     check_count("block", block)
+    check_count("seed", seed, 0)
     check_least("keep_bytes", keep_bytes, 0)
     if not (client is None or isinstance(client, str) or hasattr(client, "scheduler_info")):
         raise TypeError(f"client is {client!r}; None, a dask.distributed.Client or a scheduler's address is needed")
@@ -114,7 +116,7 @@ def sweep(
     about = {"model": model.name, "model hash": model_hash(model), "data": pairs.name, "data hash": data_hash(pairs)}
     about |= {"pairs": len(pairs), "methods": given, "metrics": settings_of(metrics), "threshold": threshold}
     about |= {"controls": bool(controls), "seed": seed, "block": block, "maps": maps}
-    about = json.loads(json.dumps(about, default=str))
+    about = json.loads(json.dumps(about, default=lambda x: x.item() if isinstance(x, np.generic) else str(x)))
     tiles = _tiles(pairs.table, block)
     counts = Counter(image for tile in tiles for image in pairs[tile].names)
     shared = {image for image, count in counts.items() if count > 1 and keep_bytes}
@@ -160,9 +162,9 @@ def connected(
     Raises:
         ConnectionError: no scheduler answers at the address.
     """
-    import dask
-    from distributed import Client
-
+    with extra("sweep"):
+        import dask
+        from distributed import Client
     if client is not None and not isinstance(client, str):
         yield client
         return
@@ -180,8 +182,9 @@ def connected(
 
 def _compute(client, job, content, missing, progress):
     """Have the missing blocks computed, and wait for all of them; RuntimeError when some failed."""
-    import dask
-    from distributed import as_completed
+    with extra("sweep"):
+        import dask
+        from distributed import as_completed
     from tqdm.auto import tqdm
 
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):

@@ -40,7 +40,7 @@ class Job:
         model, pairs, keep_bytes, out: as for :func:`xfvlib.sweep`.
         methods: ``{kind: {label: (method, options)}}``; methods of one kind share the preparation of an image, and
             those of kind "" have none. They travel with the job, since workers may not know them.
-        settings: what the manifest says. Their hash, ``name``, is in each block: no other job's is taken for ours.
+        settings: what the manifest says. Their hash, ``name``, goes into each block's: no other's is taken for ours.
         tiles: numbers of the pairs in each block.
         shared: images whose preparations are kept, since several blocks need them.
     """
@@ -98,8 +98,9 @@ def read_costs(out: str | Path) -> pd.DataFrame:
 
 
 def _blocks(out):
-    (settings, _), paths = _read_manifest(Path(out)), sorted((Path(out) / "blocks").glob("[0-9]*.parquet"))
-    found = {path: read_block(path, _name(settings)) for path in paths}
+    settings, _ = _read_manifest(Path(out))
+    paths = [block_path(Path(out), number) for number in range(-(-settings["pairs"] // settings["block"]))]
+    found = {path: read_block(path, _name(settings)) for path in paths if path.exists()}
     if not found:
         raise FileNotFoundError(f"{out} holds no block of a sweep yet; see xfv.sweep(…, out=…)")
     if lost := [path for path, block in found.items() if block is None]:
@@ -113,12 +114,12 @@ def block_path(out: Path, number: int) -> Path:
 
 
 def read_block(path: Path, job: str) -> tuple[pa.Table, dict] | None:
-    """Rows and costs of a block of the job with that name; None where a bit has changed, or it is another job's."""
+    """Rows and costs of a block of the job with that name; None where it is missing, not whole, or another's."""
     try:
         content = pq.read_table(path, page_checksum_verification=True)
         given, content = content.schema.metadata, content.replace_schema_metadata()
         costs = json.loads(given[b"costs"])
-        whole = given[b"job"].decode() == job and given[b"hash"].decode() == _block_hash(content, costs, job)
+        whole = given[b"hash"].decode() == _block_hash(content, costs, job) and costs["block"] == int(path.stem)
     except Exception:  # a changed bit can make anything of a file
         whole = False
     return (content, costs) if whole else None
@@ -127,7 +128,7 @@ def read_block(path: Path, job: str) -> tuple[pa.Table, dict] | None:
 def write_block(job: Job, number: int, rows: list[dict], costs: dict) -> None:
     """Write the rows and costs of a block."""
     content, sink = pa.Table.from_pylist(rows, schema=SCHEMA), pa.BufferOutputStream()
-    given = {"costs": json.dumps(costs), "job": job.name, "hash": _block_hash(content, costs, job.name)}
+    given = {"costs": json.dumps(costs), "hash": _block_hash(content, costs, job.name)}
     pq.write_table(content.replace_schema_metadata(given), sink, compression="zstd", write_page_checksum=True)
     job.put(block_path(job.out, number), sink.getvalue())
 
@@ -193,7 +194,7 @@ def _read_manifest(out):
     try:
         there = json.loads(path.read_bytes())
         versions = there.pop("versions")
-        if not (versions[-1]["python"] and there["model hash"]):
+        if not (versions[-1]["python"] and there["model hash"] and min(there["pairs"], there["block"]) > 0):
             raise KeyError
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, or no sweep's manifest: {_ADVICE}") from error

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xfvlib.extras import extra
 from xfvlib.sweep.folder import Job
 
 
 def zarr_module():
     """The package zarr; ImportError in words where it is not installed."""
-    try:
+    with extra("sweep"):
         import zarr
-    except ImportError as error:
-        raise ImportError('maps="zarr" needs the package zarr: pip install zarr, or leave maps out') from error
     return zarr
 
 
@@ -52,7 +51,11 @@ def read_maps(out: str | Path, method: str, numbers: Sequence[int]) -> np.ndarra
     for an unreadable pair.
 
     They were rounded to float16 after division by the largest absolute value of each: 3 digits.
+
+    Raises FileNotFoundError where no maps were kept.
     """
+    if not (Path(out) / "maps.zarr").exists():
+        raise FileNotFoundError(f"{out} holds no maps of a sweep; see xfv.sweep(…, maps='zarr')")
     group = zarr_module().open_group(Path(out) / "maps.zarr", mode="r")
     places = group["place"][:][np.asarray(numbers)]
     return group[method].oindex[places].astype(np.float32) * group[f"{method} scale"].oindex[places][:, :, None, None]
