@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 import xfvlib as xfv
 from xfvlib import FaceModel
 from xfvlib.faithfulness import deletion_rows, deletion_table, progressively, settings_of
-from xfvlib.frequency import band_embeddings, frequency_influence, gradient_influence, split_bands
+from xfvlib.frequency import frequency_influence, gradient_influence, prepare_bands, split_bands
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
@@ -186,7 +186,7 @@ def reading_table():
 PEAK = r"""
 import re, sys, torch, xfvlib as xfv
 from torch import nn
-from xfvlib.frequency import band_embeddings, frequency_influence, gradient_influence, split_bands
+from xfvlib.frequency import frequency_influence, gradient_influence, prepare_bands, split_bands
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
@@ -274,7 +274,7 @@ def frequency_table(model, pairs):
     groups = (1, 4, 16, 1000)
     estimates = [partial(gradient_influence, model, pair, groups=count) for count in groups]
     forward, ours, both, *times = seconds(
-        bare, lambda: band_embeddings(model, pair.a), lambda: frequency_influence(model, pair), *estimates
+        bare, lambda: prepare_bands(model, pair.a), lambda: frequency_influence(model, pair), *estimates
     )
     single = forward / len(rings)
     print(f"\n### {len(rings)} bands, one-pixel rings, {model.name}\n")

@@ -60,7 +60,10 @@ def control(model, pairs, count, width, draws):
                 "above": (drawn < values).float().mean(dim=0),
             }
             rows.append(
-                pd.DataFrame({"pair": number, "side": side, "band": range(len(values))} | {k: v.numpy() for k, v in columns.items()})
+                pd.DataFrame(
+                    {"pair": number, "side": side, "band": range(len(values))}
+                    | {k: v.numpy() for k, v in columns.items()}
+                )
             )
     return pd.concat(rows, ignore_index=True)
 
@@ -72,10 +75,21 @@ def deletion(model, pairs, count, width):
         found = fq.frequency_influence(model, pair, width=width)
         sign = 1 if pair.same else -1
         for order in fq.BAND_ORDERS:
-            order_a, order_b = (fq.order_bands(sign * values, order, seed=SEED + number) for values in (found.a, found.b))
+            order_a, order_b = (
+                fq.order_bands(sign * values, order, seed=SEED + number) for values in (found.a, found.b)
+            )
             for masked, other in (("one", None), ("both", order_b)):
                 score, energy = fq.band_deletion_scores(model, pair, order_a, other, width=width)
-                rows.append({"pair": number, "same": pair.same, "order": order, "masked": masked, "scores": score, "energy": energy})
+                rows.append(
+                    {
+                        "pair": number,
+                        "same": pair.same,
+                        "order": order,
+                        "masked": masked,
+                        "scores": score,
+                        "energy": energy,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -95,20 +109,30 @@ def agreement(model, pairs, count, width):
 
 
 def where(model, pairs, count, width):
-    """Influence of every band in every region, one image masked; and of the whole band, to see whether the regions add up."""
+    """Influence of every band in every region, one image masked; and of the whole band, to see whether the regions add
+    up."""
     regions, rows = xfv.alignment.face_regions(model), []
     everywhere = {"whole": torch.ones(model.size)}
     for number, pair in enumerate(pairs.draw(count, SEED)):
         values = fq.local_influence(model, pair.a, pair.b, regions | everywhere, width=width)
         for region, line in zip(regions | everywhere, values):
             rows.append(
-                pd.DataFrame({"pair": number, "same": pair.same, "region": region, "band": range(len(line)), "influence": line.numpy()})
+                pd.DataFrame(
+                    {
+                        "pair": number,
+                        "same": pair.same,
+                        "region": region,
+                        "band": range(len(line)),
+                        "influence": line.numpy(),
+                    }
+                )
             )
     return pd.concat(rows, ignore_index=True)
 
 
 def resolution(model, pairs, count, factors, width):
-    """Influence of every band, high–low and low–low pairs, for the masked image's resolution; band −1 holds the scores of all pairs."""
+    """Influence of every band, high–low and low–low pairs, for the masked image's resolution; band −1 holds the scores
+    of all pairs."""
     rows = []
     chosen = pairs.draw(count, SEED)
     high = embed_images(model, pairs)
@@ -119,15 +143,16 @@ def resolution(model, pairs, count, factors, width):
             for kind, a, b in (("high–low", low, high), ("low–low", low, low)):
                 rows.append((factor, kind, number, bool(row.same), -1, float(a[row.name_a] @ b[row.name_b])))
         for number, row in enumerate(chosen.table.itertuples()):
-            without = fq.band_embeddings(model, small.image(row.name_a), width=width)
+            prepared = fq.prepare_bands(model, small.image(row.name_a), width=width)
             for kind, other in (("high–low", high), ("low–low", low)):
-                lost = low[row.name_a] @ other[row.name_b] - without @ other[row.name_b]
+                lost = fq.lost_by_band(prepared, {"embedding": other[row.name_b]})
                 rows += [(factor, kind, number, bool(row.same), band, float(value)) for band, value in enumerate(lost)]
     return pd.DataFrame(rows, columns=["factor", "kind", "pair", "same", "band", "value"])
 
 
 def morphs(model, pairs, share, photographs, width):
-    """Pairs of a first photograph, or of its morph with somebody's first, and another photograph: score, influence and energy of bands.
+    """Pairs of a first photograph, or of its morph with somebody's first, and another photograph: score, influence and
+    energy of bands.
 
     Every person is morphed with the most similar other one and with one drawn.
     """
@@ -138,22 +163,23 @@ def morphs(model, pairs, share, photographs, width):
     drawn = np.random.default_rng(SEED).permutation(len(people))
     couples = {tuple(sorted((i, int(k)))) for i in range(len(people)) for k in (alike[i], drawn[i]) if i != k}
     suspects = [(i, i, pairs.image(f"{person}/1")) for i, person in enumerate(people)]
-    suspects += [(i, k, morph(pairs.image(f"{people[i]}/1"), pairs.image(f"{people[k]}/1"), share)) for i, k in sorted(couples)]
-    probes = {f"{person}/{j}" for person in people for j in range(2, 2 + photographs)}
-    without = {name: fq.band_embeddings(model, pairs.image(name), width=width) for name in probes}
+    suspects += [
+        (i, k, morph(pairs.image(f"{people[i]}/1"), pairs.image(f"{people[k]}/1"), share)) for i, k in sorted(couples)
+    ]
+    names = {f"{person}/{j}" for person in people for j in range(2, 2 + photographs)}
+    probes = {name: fq.prepare_bands(model, pairs.image(name), width=width) for name in names}
     rows = []
     for i, k, image in suspects:
-        with torch.no_grad():
-            embedding = model.embed(image[None])[0].cpu()
-        masked, energy = fq.band_embeddings(model, image, width=width), fq.band_energy(image, width=width)
+        suspect = fq.prepare_bands(model, image, width=width)
         for who in sorted({i, k}):
             for name in (f"{people[who]}/{j}" for j in range(2, 2 + photographs)):
-                score = embedding @ known[name]
+                trusted = probes[name]
                 rows.append({
-                    "morph": i != k, "person": people[i], "other": people[k], "claimed": people[who], "photograph": name,
-                    "score": float(score), "suspect": (score - masked @ known[name]).numpy(),
-                    "trusted": (score - without[name] @ embedding).numpy(), "energy_suspect": energy.numpy(),
-                    "energy_trusted": fq.band_energy(pairs.image(name), width=width).numpy(),
+                    "morph": i != k, "person": people[i], "other": people[k], "claimed": people[who],
+                    "photograph": name, "score": float(suspect["embedding"] @ trusted["embedding"]),
+                    "suspect": fq.lost_by_band(suspect, trusted).numpy(),
+                    "trusted": fq.lost_by_band(trusted, suspect).numpy(),
+                    "energy_suspect": suspect["energy"].numpy(), "energy_trusted": trusted["energy"].numpy(),
                 })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -1,6 +1,6 @@
-"""Make ``lfw_landmarks.csv``: the ten landmarks of photographs of Labeled Faces in the Wild, by the hash of their files.
+"""Make ``lfw_landmarks.csv``: the ten landmarks of photographs of Labeled Faces in the Wild, by their files' hash.
 
-Run from the project folder: ``.venv/bin/python data/make_lfw_landmarks.py folder/lfw-deepfunneled`` (0.1 s a photograph).
+Run in the project folder (0.1 s a photograph): ``.venv/bin/python data/make_lfw_landmarks.py folder/lfw-deepfunneled``
 """
 
 import csv
@@ -20,7 +20,7 @@ def row(path):
 
 
 def write(temporary):
-    with open(temporary, "w", newline="") as file:
+    with temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sha256", *(f"{axis}{i}" for i in range(1, 11) for axis in "xy"), "supposed"])
         writer.writerows(sorted(row(path) for path in Path(sys.argv[1]).glob("*/*.jpg")))

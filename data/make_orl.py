@@ -21,7 +21,7 @@ PEOPLE, PHOTOS, FOLDS, PAIRS_PER_KIND = 40, 10, 10, 30
 
 
 def landmark_row(name):
-    """Name and the ten landmarks of one photograph; two of the 400 faces are not detected and supposed in the middle."""
+    """Name and the ten landmarks of one photograph; two of 400 faces are not detected and supposed in the middle."""
     *numbers, supposed = alignment.landmark_row(orl_photo_path(name), centred=True)
     return [name, *np.round(numbers, 3), int(supposed)]
 
@@ -43,7 +43,7 @@ def protocol():
 
 def write_csv(path, header, rows):
     def write(temporary):
-        with open(temporary, "w", newline="") as file:
+        with temporary.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
     write_whole(path, write)

@@ -1,13 +1,13 @@
-"""Make ``results/sweep_orl….parquet`` and ``.npz``: FGGB on the ORL protocol's 600 pairs, and on mistakes among all 79,800.
+"""Make ``results/sweep_orl….parquet`` and ``.npz``: FGGB on the ORL protocol's 600 pairs, and on mistakes among 79,800.
 
-Run from the project folder (twenty minutes on two cores; what was computed is kept in ``data/cache/sweep_orl``, and running
-again goes on from there):
+Run from the project folder (twenty minutes on two cores; what was computed is kept in ``data/cache/sweep_orl``, and
+running again goes on from there):
 
     .venv/bin/python data/make_orl_sweep.py
 
-What it makes: the tables, with the settings in their schema; average maps, since thousands of single ones are too large to keep;
-and what gradients, forward passes and blocks cost on this machine. The costs are only as good as the machine is quiet:
-``--only costs`` measures them again, a few minutes.
+What it makes: the tables, with the settings in their schema; average maps, since thousands of single ones are too large
+to keep; and what gradients, forward passes and blocks cost on this machine. The costs are only as good as the machine
+is quiet: ``--only costs`` measures them again, a few minutes.
 """
 
 import argparse
@@ -38,21 +38,29 @@ BLOCK, COST_BLOCK, COST_PAIRS = 12, 3, 36
 MISTAKES = [{"metric": metric, "pairs": pairs, "ranking": ranking, "masked": "probe"}
             for pairs, ranking in (("impostor", "similarity"), ("genuine", "dissimilarity"))
             for metric in ("deletion", "insertion")]  # fmt: skip
-OUTCOMES = {(True, True): "true accept", (True, False): "false reject", (False, True): "false accept", (False, False): "true reject"}
+OUTCOMES = {
+    (True, True): "true accept",
+    (True, False): "false reject",
+    (False, True): "false accept",
+    (False, False): "true reject",
+}
 
 
 def mistakes_of(model, pairs):
-    """Mistakes among all pairs of the data set: every false reject, and of every two people who are confused the false accept of the
-    highest score, since further ones of the same two people are no independent cases."""
+    """Mistakes among all pairs of the data set: every false reject, and of every two people who are confused the false
+    accept of the highest score, since further ones of the same two people are no independent cases."""
     everything = pairs.all_pairs()
     table = everything.table.assign(score=xfv.scores(model, everything))
     wrong = table[(table.score >= model.threshold) != table.same].sort_values("score", ascending=False)
     couples = [" ".join(sorted(person(name) for name in two)) for two in zip(wrong.name_a, wrong.name_b)]
-    return everything[sorted([*wrong.index[wrong.same], *wrong[~wrong.same].groupby(pd.Series(couples, wrong.index)).head(1).index])]
+    return everything[
+        sorted([*wrong.index[wrong.same], *wrong[~wrong.same].groupby(pd.Series(couples, wrong.index)).head(1).index])
+    ]
 
 
 def halves_of(model, pairs):
-    """True accepts of two photographs 1–5, or of two photographs 6–10, of one person: two sets of pairs that share no photograph."""
+    """True accepts of two photographs 1–5, or of two photographs 6–10, of one person: two sets of pairs that share no
+    photograph."""
     everything = pairs.all_pairs()
     same_half = [half(a) == half(b) for a, b in zip(everything.table.name_a, everything.table.name_b)]
     some = everything[everything.labels & same_half]
@@ -73,10 +81,11 @@ def swept(model, pairs, metrics, work, client):
 
 
 def add_maps(maps, table, work, key):
-    """Add the maps of both images of every pair to the list ``maps[key(row)]``, unless the key, ``(kind, name)``, is None.
+    """Add the maps of both images of every pair to the list ``maps[key(row)]``, unless the key, ``(kind, name)``, is
+    None.
 
-    Each is divided by its mean absolute value, so that every pair counts the same, and halved in size, which loses nothing of
-    maps that are blurred by more than that.
+    Each is divided by its mean absolute value, so that every pair counts the same, and halved in size, which loses
+    nothing of maps that are blurred by more than that.
     """
     for row in table.drop_duplicates("pair").itertuples():
         if key(row) is not None:
@@ -96,7 +105,7 @@ def save_averages(maps, path, settings):
     }
 
     def write(temporary):
-        with open(temporary, "wb") as file:  # numpy would add its own ending to the name
+        with temporary.open("wb") as file:  # numpy would add its own ending to the name
             np.savez_compressed(file, **arrays)
 
     write_whole(path, write)
@@ -123,9 +132,25 @@ def costs_of(model, pairs):
         with connected(workers=count) as client, tempfile.TemporaryDirectory() as folder:
             client.run(exec, "import xfvlib")  # as the first task does
             ready = time.perf_counter() - start
-            xfv.sweep(model, pairs[: 2 * count], ["fggb"], WHERE_DECISIONS_FALL, out=Path(folder) / "warm", client=client, block=1)
+            xfv.sweep(
+                model,
+                pairs[: 2 * count],
+                ["fggb"],
+                WHERE_DECISIONS_FALL,
+                out=Path(folder) / "warm",
+                client=client,
+                block=1,
+            )
             start = time.perf_counter()
-            xfv.sweep(model, pairs, ["fggb"], WHERE_DECISIONS_FALL, out=Path(folder) / "timed", client=client, block=COST_BLOCK)
+            xfv.sweep(
+                model,
+                pairs,
+                ["fggb"],
+                WHERE_DECISIONS_FALL,
+                out=Path(folder) / "timed",
+                client=client,
+                block=COST_BLOCK,
+            )
             took = time.perf_counter() - start
             frames.append(read_costs(Path(folder) / "timed").assign(workers=count, start=ready, wall=took))
             print(f"{count} workers: {took:.1f} s for {len(pairs)} pairs", flush=True)
@@ -158,7 +183,12 @@ def main():
         maps, settings = defaultdict(list), {}
         with connected() as client:
             for name, some, metrics, key in (
-                ("sweep_orl_mistakes", mistakes_of(model, pairs), MISTAKES, partial(outcome, kept=("false accept", "false reject"))),
+                (
+                    "sweep_orl_mistakes",
+                    mistakes_of(model, pairs),
+                    MISTAKES,
+                    partial(outcome, kept=("false accept", "false reject")),
+                ),
                 ("sweep_orl", pairs, WHERE_DECISIONS_FALL, partial(outcome, kept=("true accept", "true reject"))),
                 ("sweep_orl_halves", halves_of(model, pairs), "scores", half_of_person),
             ):

@@ -1,13 +1,15 @@
-"""Make ``results/methods_….parquet``, every method by deletion and insertion, and ``results/patches_….parquet``, the Patch test.
+"""Make ``results/methods_….parquet``, every method by deletion and insertion, and ``results/patches_….parquet``, the
+Patch test.
 
-Run from the project folder (hours; what was computed is kept in ``build/results``, and running again goes on from there):
+Run from the project folder (hours; what was computed is kept in ``build/results``, and running again goes on from
+there):
 
     .venv/bin/python data/make_results.py orl
     .venv/bin/python data/make_results.py lfw --lfw folder/lfw --weights mobilefacenet.pt
 
 Each method is a sweep of its own on the same pairs, so that a new method adds its rows and leaves the others alone. The
-controls, which do not depend on the method, are one more. Slow methods and the Patch test get some of the same pairs. Other
-versions of FGGB are made on ORL only. The files are written when all is done.
+controls, which do not depend on the method, are one more. Slow methods and the Patch test get some of the same pairs.
+Other versions of FGGB are made on ORL only. The files are written when all is done.
 """
 
 import argparse
@@ -47,7 +49,9 @@ def setting(arguments):
     if arguments.setting == "orl":
         return xfv.load_model(), xfv.load_pairs("orl")
     if not (arguments.lfw and arguments.weights):
-        raise SystemExit("the setting lfw needs --lfw, the folder with pairs.txt and the photographs, and --weights, the checkpoint")
+        raise SystemExit(
+            "the setting lfw needs --lfw, the folder with pairs.txt and the photographs, and --weights, the checkpoint"
+        )
     model = xfv.load_model(weights=arguments.weights)
     pairs = xfv.load_pairs("lfw", root=arguments.lfw, model=model)
     xfv.calibrate(model, pairs)
@@ -55,8 +59,8 @@ def setting(arguments):
 
 
 def seconds_a_pair(model, pairs, methods, path):
-    """Both maps of a genuine and of an impostor pair, their mean, with one thread, as a worker has; kept, so that a later run
-    chooses the same pairs."""
+    """Both maps of a genuine and of an impostor pair, their mean, with one thread, as a worker has; kept, so that a
+    later run chooses the same pairs."""
     known = json.loads(path.read_text()) if path.exists() else {}
     genuine, impostor = (pairs[int(np.flatnonzero(pairs.labels == same)[0])] for same in (True, False))
     for label, given in methods.items():
@@ -83,7 +87,8 @@ def main():
     model, pairs = setting(arguments)
     methods = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS}
     if arguments.setting == "orl":
-        methods |= VARIANTS | {"grad_cam, 8×8": {"method": "grad_cam", "layer": "blocks.9"}}  # dlib's last feature map has 2×2 places
+        # dlib's last feature map has 2×2 places
+        methods |= VARIANTS | {"grad_cam, 8×8": {"method": "grad_cam", "layer": "blocks.9"}}
     many = pairs.draw(arguments.pairs)
     seconds = seconds_a_pair(model, many, methods, WORK / arguments.setting / "seconds.json")
     with connected() as client:
@@ -130,7 +135,9 @@ def numbered(table, many):
 def keep(setting, table, made_by, seconds):
     """Write the areas of every method, with the settings that made them."""
     manifest = next(iter(made_by.values()))
-    settings = {key: manifest[key] for key in ("model", "model hash", "data", "threshold", "metrics", "seed", "versions")}
+    settings = {
+        key: manifest[key] for key in ("model", "model hash", "data", "threshold", "metrics", "seed", "versions")
+    }
     settings["methods"] = {label: one["methods"][label] for label, one in made_by.items()}
     settings |= {key: {label: one[key] for label, one in made_by.items()} for key in ("pairs", "data hash")}
     settings["seconds a pair"] = {label: seconds[label] for label in made_by}
@@ -139,13 +146,24 @@ def keep(setting, table, made_by, seconds):
 
 def keep_patches(setting, patches, pairs, model, made_by):
     """Write the Patch test of some of the methods, with the settings that made it as the table's ``attrs``."""
-    patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)  # the fixed orders come with each method
-    patches.attrs = {"model": model.name, "model hash": model_hash(model), "data": pairs.name, "pairs": len(pairs),
-                     "data hash": data_hash(pairs), "threshold": model.threshold,
-                     "methods": {label: made_by[label]["methods"][label] for label in PATCHED},
-                     "patch_test": {key: one.default for key, one in signature(patched).parameters.items() if key in ("patches", "side", "seed")},
-                     "versions": made_by[PATCHED[0]]["versions"]}  # fmt: skip
-    write_whole(DATA / "results" / f"patches_{setting}.parquet", lambda temporary: patches.to_parquet(temporary, compression="zstd"))
+    # the fixed orders come with each method
+    patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)
+    defaults = {key: signature(patched).parameters[key].default for key in ("patches", "side", "seed")}
+    patches.attrs = {
+        "model": model.name,
+        "model hash": model_hash(model),
+        "data": pairs.name,
+        "pairs": len(pairs),
+        "data hash": data_hash(pairs),
+        "threshold": model.threshold,
+        "methods": {label: made_by[label]["methods"][label] for label in PATCHED},
+        "patch_test": defaults,
+        "versions": made_by[PATCHED[0]]["versions"],
+    }
+    write_whole(
+        DATA / "results" / f"patches_{setting}.parquet",
+        lambda temporary: patches.to_parquet(temporary, compression="zstd"),
+    )
 
 
 if __name__ == "__main__":

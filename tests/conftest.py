@@ -26,9 +26,8 @@ def pairs():
 def tiny():
     """A small smooth-and-kinked network of fixed weights: fast enough for loops over every channel."""
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(3, 6, 5, stride=2), nn.PReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 11)
-    )  # fmt: skip
+    first, second = nn.Conv2d(3, 6, 5, stride=2), nn.Conv2d(6, 8, 3)
+    network = nn.Sequential(first, nn.PReLU(), second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 11))
     return xfv.FaceModel(network, size=20, name="tiny", threshold=0.3)
 
 

@@ -246,7 +246,7 @@ def mobile_plain(s, x, variant):
 
     for unit in units[:first_block]:
         x = run(unit, x)
-    for i, (_, channels, stride) in enumerate(MOBILE_BLOCKS):
+    for i, (_, _, stride) in enumerate(MOBILE_BLOCKS):
         y = x
         for unit in units[first_block + 3 * i : first_block + 3 * i + 3]:
             y = run(unit, y)

@@ -223,15 +223,15 @@ def test_opening_6000_pairs_decodes_nothing_and_stays_small(tmp_path, arcface, c
     pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(pairs) == 6000 and peak < 300e6 and pairs.images.kept.cache_info().currsize == 0
-    assert pairs[5999].b.shape == (3, 112, 112) and pairs.images.kept.cache_info().currsize == 2
+    assert len(pairs) == 6000 and peak < 300e6 and pairs.images._kept.cache_info().currsize == 0
+    assert pairs[5999].b.shape == (3, 112, 112) and pairs.images._kept.cache_info().currsize == 2
 
 
 def test_only_the_last_crops_stay_in_memory(monkeypatch, tmp_path, arcface, content):
     monkeypatch.setattr(crops, "CROPS_KEPT", 4)
     (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content))
     pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
-    assert len(list(pairs)) == 20 and pairs.images.kept.cache_info().currsize == 4
+    assert len(list(pairs)) == 20 and pairs.images._kept.cache_info().currsize == 4
 
 
 def lfw_folder(root, photos="lfw-deepfunneled"):
@@ -474,7 +474,7 @@ def test_copies_are_handed_out(tmp_path, content):
     images = Crops(dict(enumerate(content[0])), SimpleNamespace(size=(112, 112), alignment="arcface"), aligned=True)
     before = images[0].clone()
     images[0].zero_()
-    assert torch.equal(images[0], before) and images.kept.cache_info().hits == 2
+    assert torch.equal(images[0], before) and images._kept.cache_info().hits == 2
 
 
 def test_crops_wider_than_high_are_refused(arcface):

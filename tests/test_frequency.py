@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import xfvlib as xfv
 from xfvlib import frequency as fq
-from xfvlib.conditions import morph, reduced
 from xfvlib.faithfulness import deletion_area
+from xfvlib.frequency import influence
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +14,7 @@ def face(pairs):
     return pairs[0].a
 
 
+NAN, INF = float("nan"), float("inf")
 CHOICES = [{}, {"width": 7.5}, {"edges": [2, 9, 40]}, {"shape": "square", "width": 3}]
 
 
@@ -55,13 +57,13 @@ def test_a_pure_wave_lives_in_its_ring():
 
 def test_influence_equals_a_plain_loop(tiny, crops):
     pair = xfv.Pair(*crops)
-    influence = fq.frequency_influence(tiny, pair, width=2)
+    found = fq.frequency_influence(tiny, pair, width=2)
     a, b = tiny.embed(crops)
-    for k in range(len(influence.a)):
+    for k in range(len(found.a)):
         without = fq.mask_bands(pair.a, [k], width=2)
-        assert influence.a[k].item() == pytest.approx((a @ b - tiny.embed(without[None])[0] @ b).item(), abs=1e-6)
+        assert found.a[k].item() == pytest.approx((a @ b - tiny.embed(without[None])[0] @ b).item(), abs=1e-6)
     both = fq.frequency_influence(tiny, pair, width=2, masked="both")
-    assert torch.equal(both.a, both.b) and not torch.allclose(both.a, influence.a)
+    assert torch.equal(both.a, both.b) and not torch.allclose(both.a, found.a)
 
 
 def test_an_image_without_a_band_loses_nothing_by_it(tiny, crops):
@@ -77,10 +79,13 @@ def test_an_image_without_a_band_loses_nothing_by_it(tiny, crops):
         ({"width": 0}, "width"),
         ({"width": -1}, "width"),
         ({"width": 80}, "at most 75"),
+        *(({"width": width}, "width") for width in (NAN, INF, "x", None, [1], 1j, 0.5, 1e-9)),
         ({"edges": [3, 2]}, "increase"),
         ({"edges": [0, 2]}, "above 0"),
         ({"edges": [80]}, "at most 75"),
-        ({"shape": "disc"}, "'ring'"),
+        *(({"edges": edges}, "increase") for edges in ([NAN], [1, NAN], [], [2, 2], "12", 5, [[1, 2]], ["a"], [1j])),
+        ({"edges": [1, INF]}, "at most 75"),
+        *(({"shape": shape}, "'ring'") for shape in ("disc", None, 5, ["ring"])),
     ],
 )
 def test_wrong_bands_are_refused_in_words(face, bands, words):
@@ -88,18 +93,76 @@ def test_wrong_bands_are_refused_in_words(face, bands, words):
         fq.split_bands(face, **bands)
 
 
-def test_wrong_images_are_refused_in_words(face, tiny, crops):
-    with pytest.raises(ValueError, match="complex"):
-        fq.split_bands(torch.fft.fft2(face))
-    with pytest.raises(ValueError, match="NaN"):
-        fq.mask_bands(face * float("nan"), [1])
-    for use in (lambda image: reduced(image, 2), lambda image: morph(face, image)):
-        with pytest.raises(ValueError, match="NaN"):
-            use(face * float("nan"))
+WRONG_IMAGES = {
+    "complex": lambda x: x + 0j,
+    "NaN": lambda x: x * float("nan"),
+    "uint8": lambda x: (x * 255).byte(),
+    "ndarray": lambda x: x.numpy(),
+    "shape": lambda x: x[0],
+    "batch": lambda x: x[None],
+    "empty": lambda x: x[:, :0],
+    "nothing": lambda x: None,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_IMAGES)
+def test_wrong_images_are_refused_in_words(tiny, crops, wrong):
+    image = WRONG_IMAGES[wrong](crops[0])
+    for use in (
+        fq.spectrum,
+        fq.split_bands,
+        fq.band_masks,
+        fq.band_energy,
+        lambda x: fq.mask_bands(x, [1]),
+        lambda x: fq.keep_frequencies(x, torch.ones(20, 20)),
+        lambda x: fq.energy_matched_masks(x, torch.ones(2) / 2, torch.Generator()),
+        lambda x: fq.progressive_bands(x, [1], "deletion"),
+        lambda x: fq.prepare_bands(tiny, x),
+        lambda x: fq.masked_embeddings(tiny, x, torch.ones(1, 20, 20)),
+        lambda x: fq.local_influence(tiny, x, crops[1], {"all": torch.ones(20, 20)}),
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"the image (is|has)"):
+            use(image)
+
+
+def test_images_of_other_floats_are_taken(tiny, crops):
+    expected = fq.prepare_bands(tiny, crops[0], width=2)
+    for image, close in ((crops[0].double(), 1e-5), (crops[0].half(), 5e-3)):
+        found = fq.prepare_bands(tiny, image, width=2)
+        assert all(found[key].dtype == torch.float32 for key in found)
+        assert torch.allclose(found["without"], expected["without"], atol=close)
+
+
+def test_a_black_image_has_no_energy_and_nothing_to_lose(tiny, crops):
+    black = 0 * crops[0]
+    assert torch.equal(fq.band_energy(black, width=2), torch.zeros(7))
+    found = fq.frequency_influence(tiny, xfv.Pair(black, crops[1]), width=2, control=2)
+    assert found.a.abs().max() < 1e-6 and found.control_a[:, 1:].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [torch.ones(112, 112, dtype=bool), torch.full((20, 20), NAN), torch.full((20, 20), 2.0), -torch.ones(20, 20),
+     torch.ones(20, 20) * 1j, torch.ones(20), torch.ones(1, 20), np.ones((20, 20)), None],
+    ids=["size", "NaN", "2", "-1", "complex", "1-d", "row", "array", "none"],
+)  # fmt: skip
+def test_masks_that_do_not_fit_are_refused_in_words(crops, given):
     with pytest.raises(ValueError, match="does not fit"):
-        fq.keep_frequencies(face, torch.ones(112, 112, dtype=bool))
-    with pytest.raises(ValueError, match="'both'"):
-        fq.frequency_influence(tiny, xfv.Pair(*crops), masked="none")
+        fq.keep_frequencies(crops[0], given)
+
+
+@pytest.mark.parametrize("removed", [[999], [-1], [NAN], [1.5], ["1"], "1", None, [True], [10**30], [[1]], [1, None]])
+def test_bands_that_are_none_cannot_be_taken_out(crops, removed):
+    with pytest.raises(ValueError, match="whole numbers of bands, 0 to 10"):
+        fq.mask_bands(crops[0], removed)
+
+
+def test_bands_are_taken_out_by_number_list_or_array(crops):
+    expected = crops[0] - fq.split_bands(crops[0])[[1, 2]].sum(dim=0)
+    for removed in ([1, 2], (2, 1, 1), np.array([1, 2]), torch.tensor([1, 2]), range(1, 3), [np.int64(1), 2]):
+        assert torch.allclose(fq.mask_bands(crops[0], removed), expected, atol=1e-5)
+    assert torch.equal(fq.mask_bands(crops[0], 1), fq.mask_bands(crops[0], [1]))
+    assert torch.allclose(fq.mask_bands(crops[0], []), crops[0], atol=1e-6)
 
 
 def test_energy_matched_masks_take_just_that_energy_and_never_dc(face):
@@ -118,13 +181,18 @@ def test_control_is_drawn_as_often_as_asked_and_repeats_with_its_seed(tiny, crop
     one, two = (fq.frequency_influence(tiny, pair, width=2, control=20, seed=3) for _ in range(2))
     assert one.control_a.shape == (20, len(one.a)) and torch.equal(one.control_b[:, 1:], two.control_b[:, 1:])
     assert one.control_a[:, 0].isnan().all() and one.control_a[:, 1:].std(dim=0).min() > 0
-    assert not torch.equal(one.control_a[:, 1:], fq.frequency_influence(tiny, pair, width=2, control=20).control_a[:, 1:])
+    assert not torch.equal(
+        one.control_a[:, 1:], fq.frequency_influence(tiny, pair, width=2, control=20).control_a[:, 1:]
+    )
 
 
 def test_gradient_estimate_becomes_exact_on_every_bands_own_path(tiny, crops):
     pair = xfv.Pair(*crops)
     exact = fq.frequency_influence(tiny, pair, width=2)
-    errors = [(fq.gradient_influence(tiny, pair, groups=99, steps=steps, width=2).a[1:] - exact.a[1:]).abs().max() for steps in (1, 8, 64)]
+    errors = [
+        (fq.gradient_influence(tiny, pair, groups=99, steps=steps, width=2).a[1:] - exact.a[1:]).abs().max()
+        for steps in (1, 8, 64)
+    ]
     assert errors[2] < errors[1] < errors[0] and errors[2] < 1e-3
 
 
@@ -136,8 +204,13 @@ def test_gradient_estimate_of_a_linear_score_is_exact_with_any_groups(crops):
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1200, 5))
     model, pair = Linear(network, size=20), xfv.Pair(*crops)
-    exact, estimate = fq.frequency_influence(model, pair, width=2), fq.gradient_influence(model, pair, groups=2, width=2)
-    assert torch.allclose(estimate.a[1:], exact.a[1:], atol=1e-4) and torch.allclose(estimate.b[1:], exact.b[1:], atol=1e-4)
+    exact, estimate = (
+        fq.frequency_influence(model, pair, width=2),
+        fq.gradient_influence(model, pair, groups=2, width=2),
+    )
+    assert torch.allclose(estimate.a[1:], exact.a[1:], atol=1e-4) and torch.allclose(
+        estimate.b[1:], exact.b[1:], atol=1e-4
+    )
 
 
 def test_regions_that_cover_the_image_lose_the_whole_band(tiny, crops):
@@ -151,7 +224,9 @@ def test_table_equals_single_pairs_and_averages_its_rows(model, pairs):
     some = pairs[[0, 1, 2, 30, 31, 32]]
     table = fq.influence_table(model, some, width=15)
     row = table[(table.pair == 4) & (table.side == "reference")]
-    assert torch.allclose(torch.tensor(row.influence.to_numpy()), fq.frequency_influence(model, some[4], width=15).b, atol=1e-5)
+    assert torch.allclose(
+        torch.tensor(row.influence.to_numpy()), fq.frequency_influence(model, some[4], width=15).b, atol=1e-5
+    )
     averages = fq.average_influence(table)
     mean = averages[(averages.outcome == "true accept") & (averages.band == 2)].iloc[0]
     rows = table[(table.outcome == "true accept") & (table.band == 2)]
@@ -192,50 +267,24 @@ def test_band_deletion_ends_with_faces_without_detail(tiny, crops):
     both, _ = fq.band_deletion_scores(tiny, pair, order, order, width=1)
     a, b = tiny.embed(crops)
     flat = tiny.embed(crops.mean(dim=(2, 3), keepdim=True).expand_as(crops))
-    assert scores[0] == pytest.approx((a @ b).item(), abs=1e-6) and scores[-1] == pytest.approx((flat[0] @ b).item(), abs=1e-5)
+    assert scores[0] == pytest.approx((a @ b).item(), abs=1e-6) and scores[-1] == pytest.approx(
+        (flat[0] @ b).item(), abs=1e-5
+    )
     assert both[-1] == pytest.approx((flat[0] @ flat[1]).item(), abs=1e-5)
     assert energy[0] == 0 and energy[-1] == pytest.approx(1) and (np.diff(energy) > 0).all()
 
 
 def test_areas_do_not_depend_on_the_number_of_bands_and_average_to_the_accuracy():
     falling = np.linspace(1, 0, 1001)[None]
-    assert fq.band_areas(falling, [True], 0.5)[0] == pytest.approx(fq.band_areas(falling[:, ::50], [True], 0.5)[0], abs=2.6)
+    assert fq.band_areas(falling, [True], 0.5)[0] == pytest.approx(
+        fq.band_areas(falling[:, ::50], [True], 0.5)[0], abs=2.6
+    )
     scores, labels = np.random.default_rng(0).random((9, 11)), np.arange(9) < 5
     _, area = deletion_area(scores, labels, 0.5)
     assert fq.band_areas(scores, labels, 0.5).mean() == pytest.approx(area)
-    assert fq.band_areas(falling, [True], 0.5, share=np.linspace(0, 1, 1001)[None] ** 2)[0] == pytest.approx(25, abs=0.1)
-
-
-def test_reduced_images_lose_the_high_frequencies_only(face):
-    assert torch.allclose(reduced(face, 1), face, atol=1e-5)
-    x = torch.arange(150) / 150
-    coarse, fine = (0.5 + 0.2 * torch.cos(2 * torch.pi * cycles * x).expand(3, 150, 150) for cycles in (6, 50))
-    assert reduced(coarse, 4).std() > 0.9 * coarse.std() and reduced(fine, 4).std() < 0.1 * fine.std()
-    small = reduced(face, 4)
-    assert small.shape == face.shape and 0 <= small.min() and small.max() <= 1
-    for factor in (0.5, 50):
-        with pytest.raises(ValueError, match="leave 4 pixels"):
-            reduced(face, factor)
-
-
-def test_morph_leads_from_one_face_to_the_other(model, pairs):
-    one, two = pairs.image("s1/1"), pairs.image("s5/1")
-    assert torch.allclose(morph(one, two, 0), one, atol=1e-5) and torch.allclose(morph(one, two, 1), two, atol=1e-5)
-    steps = torch.stack([morph(one, two, share) for share in (0, 0.3, 0.7, 1)])
-    with torch.no_grad():
-        to_two = model.embed(steps) @ model.embed(two[None])[0]
-    assert bool((to_two.diff() > 0).all())
-    assert torch.allclose(morph(one, two, 0.3), morph(two, one, 0.7), atol=0.02)
-
-
-def test_morph_of_what_is_no_face_is_refused(pairs):
-    face = pairs.image("s1/1")
-    with pytest.raises(ValueError, match="no face"):
-        morph(face, torch.full_like(face, 0.5))
-    with pytest.raises(ValueError, match="one size"):
-        morph(face, face[:, :100])
-    with pytest.raises(ValueError, match="share 2"):
-        morph(face, face, 2)
+    assert fq.band_areas(falling, [True], 0.5, share=np.linspace(0, 1, 1001)[None] ** 2)[0] == pytest.approx(
+        25, abs=0.1
+    )
 
 
 def test_wrong_orders_kinds_and_groups_are_refused_in_words(tiny, crops):
@@ -247,8 +296,137 @@ def test_wrong_orders_kinds_and_groups_are_refused_in_words(tiny, crops):
         fq.progressive_bands(crops[0], [1, 2, 3, 4, 5], "removal", width=2.5)
     with pytest.raises(ValueError, match="region 'eyes'"):
         fq.local_influence(tiny, *crops, {"eyes": torch.ones(9, 9)})
-    with pytest.raises(ValueError, match="groups=0"):
-        fq.gradient_influence(tiny, xfv.Pair(*crops), groups=0)
+    pair = xfv.Pair(*crops)
+    for name in ("groups", "steps", "batch"):
+        for value in (0, -1, 1.5, NAN, "2", None, True):
+            with pytest.raises(ValueError, match=f"{name} is .*whole number"):
+                fq.gradient_influence(tiny, pair, **{name: value})
+    for name in ("control", "seed", "batch"):
+        for value in (-1, 1.5, NAN, "2", None, True):
+            with pytest.raises(ValueError, match=f"{name} is .*whole number"):
+                fq.frequency_influence(tiny, pair, **{name: value})
+    with pytest.raises(ValueError, match="batch is 0"):
+        fq.frequency_influence(tiny, pair, batch=0)
+    with pytest.raises(ValueError, match="'both'"):
+        fq.frequency_influence(tiny, pair, masked="none")
+    with pytest.raises(TypeError, match="bands"):
+        fq.frequency_influence(tiny, pair, bands=3)
+
+
+@pytest.mark.parametrize("size", [20, None, "20", (20,), (20, 20, 3), (0, 5), (1, 1), (20.5, 20), (NAN, 20), (-3, 4)])
+def test_sizes_that_are_none_are_refused_in_words(size):
+    with pytest.raises(ValueError, match="size is"):
+        fq.band_numbers(size)
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [None, {}, [torch.ones(20, 20)], {"one": "x"}, {"one": torch.ones(20, 20) * NAN}, {"one": torch.ones(20, 20) * 2}],
+    ids=["none", "empty", "list", "text", "NaN", "2"],
+)
+def test_regions_that_are_none_are_refused_in_words(tiny, crops, regions):
+    with pytest.raises(ValueError, match="regions? "):
+        fq.local_influence(tiny, *crops, regions)
+
+
+@pytest.mark.parametrize("influence", [[], None, "abc", 5, torch.rand(2, 5), torch.full((5,), NAN), [0.1, NAN, 0.3]])
+def test_influence_that_cannot_be_ordered_is_refused_in_words(influence):
+    with pytest.raises(ValueError, match="influence is"):
+        fq.order_bands(influence, "influence")
+
+
+@pytest.mark.parametrize("order", [[1], [], [1, 1, 2], None, "abc", 5, range(11), [NAN] * 10, [[1]]])
+def test_orders_that_lack_a_band_are_refused_in_words(tiny, crops, order):
+    for use in (
+        lambda: fq.progressive_bands(crops[0], order, "deletion"),
+        lambda: fq.band_deletion_scores(tiny, xfv.Pair(*crops), order),
+    ):
+        with pytest.raises(ValueError, match="each of the bands 1 … 10 once"):
+            use()
+
+
+def test_areas_of_what_are_no_scores_are_refused_in_words():
+    for scores, labels, threshold in (
+        (np.full((4, 5), NAN), [1, 0, 1, 0], 0.5),
+        (np.ones((0, 5)), [], 0.5),
+        (np.ones(4), [1, 0, 1, 0], 0.5),
+        (np.ones((4, 1)), [1, 0, 1, 0], 0.5),
+        (np.ones((4, 5)), [1], 0.5),
+        (np.ones((4, 5)), [None] * 4, 0.5),
+        (np.ones((4, 5)), [1, 0, 1, 0], NAN),
+    ):
+        with pytest.raises(ValueError, match="needed"):
+            fq.band_areas(scores, labels, threshold)
+    with pytest.raises(ValueError, match="shares"):
+        fq.band_areas(np.ones((4, 5)), [1, 0, 1, 0], 0.5, share=np.ones(4))
+
+
+def test_options_may_be_numpy_numbers(tiny, crops):
+    pair, expected = xfv.Pair(*crops), fq.frequency_influence(tiny, xfv.Pair(*crops), width=2, control=2, seed=1)
+    numbers = {"control": np.int64(2), "seed": np.int64(1), "batch": np.int32(7), "masked": np.str_("one")}
+    for width in (np.float32(2), np.int64(2)):
+        found = fq.frequency_influence(tiny, pair, width=width, shape=np.str_("ring"), **numbers)
+        assert torch.allclose(found.a, expected.a, atol=1e-6) and torch.allclose(
+            found.control_b[:, 1:], expected.control_b[:, 1:], atol=1e-6
+        )
+    found = fq.gradient_influence(tiny, pair, groups=np.int64(3), steps=np.int16(2), batch=np.int64(4), width=2)
+    assert torch.allclose(found.a[1:], fq.gradient_influence(tiny, pair, groups=3, steps=2, width=2).a[1:], atol=1e-6)
+    edges = [np.array([2, 5]), np.array([2, 5], np.uint8), (2.0, 5.0), torch.tensor([2.0, 5.0])]
+    assert all(torch.equal(fq.band_numbers((20, 20), edges=x), fq.band_numbers((20, 20), edges=[2, 5])) for x in edges)
+
+
+def test_one_preparation_serves_every_partner_and_all_pairs_cost_as_many_as_images(tiny, tiny_pairs, monkeypatch):
+    names = tiny_pairs.names[:10]
+    rows = [(a, b, a[:2] == b[:2], -1) for i, a in enumerate(names) for b in names[i:]]
+    pairs = xfv.PairSet("few", pd.DataFrame(rows, columns=["name_a", "name_b", "same", "fold"]), tiny_pairs.images)
+    calls, prepare = [], influence.prepare_bands
+    monkeypatch.setattr(influence, "prepare_bands", lambda *given, **more: calls.append(1) or prepare(*given, **more))
+    table = fq.influence_table(tiny, pairs, width=2)
+    assert len(pairs) == 55 and len(calls) == 10
+    for number, side, outcome, found in (
+        (number, side, some.outcome.iloc[0], torch.tensor(some.influence.to_numpy()))
+        for (number, side), some in table.groupby(["pair", "side"], observed=True)
+    ):
+        pair = pairs[number]
+        one = fq.frequency_influence(tiny, pair, width=2)
+        assert torch.allclose(found, one.a if side == "probe" else one.b, atol=1e-6)
+        decision = "accept" if one.score >= tiny.threshold else "reject"
+        assert outcome == f"{str(pair.same == (decision == 'accept')).lower()} {decision}"
+
+
+def test_band_influence_is_a_method_of_two_stages(tiny, crops):
+    a, b = fq.BAND_INFLUENCE.maps(tiny, *crops, width=2, batch=5)
+    expected = fq.frequency_influence(tiny, xfv.Pair(*crops), width=2)
+    assert torch.allclose(a, expected.a, atol=1e-6) and torch.allclose(b, expected.b, atol=1e-6)
+    assert {key: value.device.type for key, value in fq.prepare_bands(tiny, crops[0]).items()} == dict.fromkeys(
+        ("embedding", "without", "energy"), "cpu"
+    )
+    with pytest.raises(TypeError, match="'edges', 'shape', 'width'"):
+        fq.BAND_INFLUENCE(tiny, *crops, bands=3)
+
+
+def test_what_is_no_set_of_pairs_has_no_table(tiny, tiny_pairs):
+    for pairs in ([], tiny_pairs[[]], list(tiny_pairs[:2]), None):
+        with pytest.raises(ValueError, match="a PairSet with a pair or more"):
+            fq.influence_table(tiny, pairs)
+
+
+def test_averages_of_too_little_or_of_rows_that_come_twice_are_refused_in_words(tiny, tiny_pairs):
+    table = fq.influence_table(tiny, tiny_pairs[:4], width=4)
+    for wrong in (table[:0], pd.concat([table, table])):
+        with pytest.raises(ValueError, match="rows twice"):
+            fq.average_influence(wrong)
+    with pytest.raises(ValueError, match="two pairs"):
+        fq.average_influence(table[table.pair == 0])
+
+
+def test_influence_of_models_without_threshold_or_gradients(tiny, tiny_pairs, crops):
+    bare = xfv.FaceModel(tiny.network, size=20, differentiable=False)
+    assert fq.frequency_influence(bare, xfv.Pair(*crops), width=2).a.shape == (7,)
+    with pytest.raises(ValueError, match="no threshold"):
+        fq.influence_table(bare, tiny_pairs[:2])
+    with pytest.raises(TypeError, match="no gradients"):
+        fq.gradient_influence(bare, xfv.Pair(*crops))
 
 
 @pytest.mark.parametrize("kind, size", [("dlib", 150), ("arcface", 112)])

@@ -12,7 +12,7 @@ from torch import nn
 import xfvlib as xfv
 from xfvlib.gradients import cosine_to, input_gradient
 from xfvlib.methods import METHODS, Method, embedding_of, method_called
-from xfvlib.methods.fame import walked
+from xfvlib.methods.fame import _walked
 from xfvlib.methods.fggb import fggb_weights
 from xfvlib.methods.grad_cam import spatial_layers
 from xfvlib.methods.lime import segments
@@ -477,7 +477,7 @@ def test_grad_cam_on_the_default_model(model, pairs):
 def test_fame_walks_away_from_the_partner_and_towards_it(tiny, crops):
     score, whole = cosine_to(tiny, crops[1]), cosine(tiny, *crops)
     for loss, sign in ((score, -1), (lambda x: 1 - score(x), 1)):
-        moved = walked(crops[0], loss, 10, 1 / 255, 0.01)
+        moved = _walked(crops[0], loss, 10, 1 / 255, 0.01)
         assert sign * (cosine(tiny, moved, crops[1]) - whole) > 0
         assert (moved - crops[0]).abs().max() <= 10 / 255 + 1e-6
     halves = [METHODS["fame"](tiny, *crops, part=part, steps=10) for part in ("similarity", "dissimilarity")]
@@ -510,7 +510,7 @@ def test_noise_differs_between_the_images_and_with_the_seed(tiny, crops):
 
 def test_fame_stops_at_once_where_there_is_nothing_to_change(tiny, crops):
     assert METHODS["fame"](tiny, crops[0], crops[0], part="dissimilarity").abs().max() == 0
-    assert torch.equal(walked(crops[0], cosine_to(tiny, crops[1]), 50, 1 / 255, stop=1.1), crops[0])
+    assert torch.equal(_walked(crops[0], cosine_to(tiny, crops[1]), 50, 1 / 255, stop=1.1), crops[0])
 
 
 @pytest.mark.parametrize("method", ["xssab", "xface", "occlusion", "lime"])

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -7,7 +8,9 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import plots
-from xfvlib.frequency import frequency_influence
+from xfvlib.frequency import frequency_influence, gradient_influence
+
+NAN, INF = float("nan"), float("inf")
 
 
 @pytest.fixture
@@ -88,4 +91,124 @@ def test_the_library_hands_out_raw_maps(explanations):
 
 def test_no_images_make_no_figure(shown):
     plots.show_images([], [])
+    plots.show_maps([], [])
     assert shown == []
+
+
+ODD_MAPS = {
+    "constant": lambda x: x * 0 + 3,
+    "zero": lambda x: x * 0,
+    "NaN": lambda x: x * NAN,
+    "half NaN": lambda x: torch.where(x > x.median(), NAN, x),
+    "infinite": lambda x: torch.where(x == x.max(), INF, x),
+    "huge": lambda x: x * 1e30,
+    "tiny": lambda x: x * 1e-40,
+    "double": lambda x: x.double(),
+    "half": lambda x: x.half(),
+    "bool": lambda x: x > 0,
+    "whole": lambda x: (1000 * x).long(),
+    "array": lambda x: x.numpy(),
+    "with a graph": lambda x: x.clone().requires_grad_(True),
+}
+
+
+@pytest.mark.filterwarnings("error:.*:RuntimeWarning")
+@pytest.mark.parametrize("odd", ODD_MAPS)
+def test_odd_maps_are_drawn(shown, explanations, odd):
+    e = explanations[0]
+    odd_map = ODD_MAPS[odd](e.map_a)
+    assert np.isfinite(plots.blend(e.pair.a, odd_map)).all() and 0 < plots.full_colour(odd_map) < INF
+    for image in (None, e.pair.a):
+        for signed in (True, False):
+            for each_scaled in (True, False):
+                plots.show_maps([odd_map, e.map_a], ["a", "b"], image=image, signed=signed, each_scaled=each_scaled)
+    assert len(shown) == 8
+    if isinstance(odd_map, torch.Tensor):
+        plots.show_method_grid([[replace(e, map_a=odd_map)]])
+        plots.show_pair(replace(e, map_b=odd_map))
+
+
+def test_maps_without_a_value_stay_uncoloured():
+    image = torch.full((3, 1, 2), 0.4)
+    assert np.allclose(plots.blend(image, torch.tensor([[NAN, 0.0]]), 1.0), 0.4)
+
+
+def test_pictures_of_one_pixel_are_drawn(shown):
+    plots.show_images([torch.rand(3, 1, 1)], ["one"])
+    plots.show_maps([torch.rand(1, 1)], ["one"], image=torch.rand(3, 1, 1))
+    plots.show_maps([torch.rand(1, 1)], ["one"], signed=False)
+    plots.show_chart([[0.5]], ["r"], ["c"], label="lost")
+    plots.show_curves([1], {"a": [0.5]}, xlabel="x", ylabel="y")
+    assert len(shown) == 5
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x[:5], lambda x: x[None], lambda x: x.flatten(), lambda x: x[:0]])
+def test_maps_that_do_not_fit_are_refused_in_words(explanations, wrong):
+    e = explanations[0]
+    for draw in (
+        lambda x: plots.blend(e.pair.a, x),
+        lambda x: plots.show_maps([x], ["a"], image=e.pair.a),
+        lambda x: plots.show_pair(replace(e, map_a=x)),
+    ):
+        with pytest.raises(ValueError, match="a map has shape"):
+            draw(wrong(e.map_a))
+
+
+def test_what_cannot_be_drawn_is_refused_in_words(explanations):
+    labels = np.arange(4) > 1
+    for draw, words in (
+        (lambda: plots.show_method_grid([]), "one row or more"),
+        (lambda: plots.show_method_grid([[]]), "one row or more"),
+        (lambda: plots.show_method_grid([explanations, explanations[:2]]), "same methods"),
+        (lambda: plots.show_images([explanations[0].pair.a], ["a"], columns=0), "columns is 0"),
+        (lambda: plots.show_pair(replace(explanations[0], score=NAN)), "score is nan"),
+        (lambda: plots.show_scores([], []), "at least 1"),
+        (lambda: plots.show_scores([NAN, 0, 0, 1], labels), "NaN"),
+        (lambda: plots.show_scores([0, 0, 0, 1], labels[:2]), "one length"),
+        (lambda: plots.show_scores([0, 0, 0, 1], labels, NAN), "threshold is nan"),
+        (lambda: plots.show_roc({}, labels), "no curves"),
+        (lambda: plots.show_roc({"a": [NAN, 0, 0, 1]}, labels), "NaN"),
+        (lambda: plots.show_curves([], {}, xlabel="x", ylabel="y"), "no curves"),
+        (lambda: plots.show_curves([1, 2], {"a": [1]}, xlabel="x", ylabel="y"), "of both"),
+        (lambda: plots.show_curves([], {"a": []}, xlabel="x", ylabel="y"), "of both"),
+        (lambda: plots.show_chart(np.eye(3), ["r"], ["c"], label="l"), "hape"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            draw()
+
+
+def test_scores_of_one_kind_are_drawn(shown):
+    plots.show_scores([0.1, 0.2, 0.3], [True] * 3, 0.15)
+    assert "genuine pairs around 0.200" in shown[0].alt and "impostor" not in shown[0].alt
+
+
+def test_every_curve_is_drawn_however_many(shown, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: drawn.append(figure))
+    plots.show_curves([1, 2], {f"curve {i}": [i, i + 1] for i in range(15)}, xlabel="x", ylabel="y")
+    plots.show_roc({f"model {i}": np.linspace(0, 1, 20) for i in range(12)}, np.arange(20) > 8)
+    assert [len(figure.axes[0].get_legend().get_texts()) for figure in drawn] == [15, 12]
+
+
+@pytest.mark.parametrize("name", ["$x^2$", "$\\frac{", "a$b", "%s %d {}", "\\", "", "a\nb", "ü" * 200, "<b>"])
+def test_odd_names_are_drawn_as_they_are(shown, explanations, tiny, name):
+    e = explanations[0]
+    odd = replace(e, method=name, pair=xfv.Pair(e.pair.a, e.pair.b, None, name, name))
+    plots.show_pair(odd)
+    plots.show_method_grid([[odd]])
+    plots.show_images([e.pair.a], [name], suptitle=name)
+    plots.show_maps([e.map_a], [name], label=name)
+    plots.show_curves([1, 2], {name or "a": [1, 2]}, xlabel=name, ylabel=name, line=(1, name))
+    plots.show_roc({name: np.linspace(0, 1, 20)}, np.arange(20) > 8)
+    plots.show_chart(np.eye(2), [name, name], [name, "b"], label=name, xlabel=name, ylabel=name)
+    assert len(shown) == 7
+    assert name in shown[0].alt
+
+
+def test_estimates_without_a_value_for_dc_have_a_heat_plot(shown, explanations, tiny):
+    found = gradient_influence(tiny, explanations[0].pair, width=2)
+    assert found.a[0].isnan()
+    plots.show_frequency_influence(found)
+    assert f"band {found.a[1:].abs().argmax() + 1} of the probe" in shown[0].alt
+    black = xfv.Pair(*torch.zeros(2, 3, 20, 20))
+    plots.show_frequency_influence(frequency_influence(tiny, black, width=2))

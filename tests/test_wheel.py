@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TRIAL = """
-import os, sys
+import sys
 from pathlib import Path
 import xfvlib as xfv
 from xfvlib.files import DATA, cache_folder
+from xfvlib.pairs import orl_photo_path
 
 installed, home = Path(sys.argv[1]), Path.home()
 assert Path(xfv.__file__).is_relative_to(installed) and DATA.is_relative_to(installed), (xfv.__file__, DATA)
@@ -23,7 +24,10 @@ model, pairs = xfv.load_model(), xfv.load_pairs("orl")
 assert model.threshold is not None and len(pairs) == 600
 found = xfv.explain(model, pairs[0], method="gradient")
 assert found.map_a.shape == pairs[0].a.shape[1:]
-assert any(path.is_file() for path in cache_folder().rglob("*"))
+table = home / "pairs.csv"
+table.write_text(f"path_a,path_b,same\\n{orl_photo_path('s1/1')},{orl_photo_path('s1/2')},1\\n")
+assert xfv.load_pairs("csv", file=table)[0].same
+assert len(list(cache_folder().rglob("*.npy"))) == 2  # landmarks found
 print(xfv.__version__)
 """
 

@@ -9,6 +9,7 @@ import torch
 import xfvlib as xfv
 from xfvlib import widgets
 from xfvlib.pairs import orl_photo_path
+from xfvlib.plots import draw_pair
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,15 @@ def test_the_figure_is_the_libraries(model, pairs):
 
 def upload(path, name="photo.pgm", content=None):
     content = path.read_bytes() if content is None else content
-    return ({"name": name, "type": "image/*", "size": len(content), "content": memoryview(content), "last_modified": datetime.now()},)
+    return (
+        {
+            "name": name,
+            "type": "image/*",
+            "size": len(content),
+            "content": memoryview(content),
+            "last_modified": datetime.now(),
+        },
+    )
 
 
 def test_two_photographs_in_decision_and_maps_out(model):
@@ -90,7 +99,10 @@ def test_what_was_said_of_a_photograph_stays_when_the_threshold_moves(model):
     both.paste(one), both.paste(two, (one.width, 0))
     both.save(png, "png")
     control = widgets.photo_pair(model)
-    control.probe.value, control.reference.value = upload(orl_photo_path("s1/2")), upload(None, "both.png", png.getvalue())
+    control.probe.value, control.reference.value = (
+        upload(orl_photo_path("s1/2")),
+        upload(None, "both.png", png.getvalue()),
+    )
     assert "2 faces" in control.status.value
     control.threshold.value = 0.99
     assert "2 faces" in control.status.value
@@ -99,13 +111,88 @@ def test_what_was_said_of_a_photograph_stays_when_the_threshold_moves(model):
 def test_photographs_that_cannot_be_used_are_answered_in_words(model):
     control = widgets.photo_pair(model)
     control.probe.value = upload(orl_photo_path("s1/1"))
-    for content, words in ((b"\x00\x00\x00\x18ftypheic" + bytes(50), "HEIC"), (b"<b>", "not an image"), (bytes(41_000_000), "MB")):
+    for content, words in (
+        (b"\x00\x00\x00\x18ftypheic" + bytes(50), "HEIC"),
+        (b"<b>", "not an image"),
+        (bytes(41_000_000), "MB"),
+    ):
         control.reference.value = upload(None, "other.jpg", content)
         assert words in control.status.value and len(control.figure.value) == 0
     grey = io.BytesIO()
     PIL.Image.new("RGB", (200, 200), "grey").save(grey, "png")
     control.reference.value = upload(None, "grey.png", grey.getvalue())
     assert "no face" in control.status.value
+
+
+def forward_passes(model, monkeypatch):
+    calls, forward = [], type(model).forward
+    monkeypatch.setattr(type(model), "forward", lambda self, images: calls.append(len(images)) or forward(self, images))
+    return calls
+
+
+@pytest.mark.parametrize("method", ["fggb", "occlusion", "xface", "lime"])
+def test_a_new_threshold_does_not_run_the_network(tiny, tiny_pairs, monkeypatch, method):
+    picker = widgets.pair_picker(tiny, tiny_pairs[:20], method)
+    calls = forward_passes(tiny, monkeypatch)
+    before = picker.status.value
+    picker.threshold.value = 0.9
+    assert calls == [] and picker.status.value != before and "threshold 0.9000" in picker.status.value
+    picker.pair.index = 1
+    assert len(calls) > 0
+
+
+@pytest.mark.parametrize("method", xfv.METHODS)
+def test_the_picker_takes_any_method(tiny, tiny_pairs, monkeypatch, method):
+    seen = []
+    monkeypatch.setattr(widgets, "draw_pair", lambda e: seen.append(e) or draw_pair(e))
+    picker = widgets.pair_picker(tiny, tiny_pairs[:3], method)
+    assert "cosine" in picker.status.value, picker.status.value
+    expected = xfv.explain(tiny, tiny_pairs[picker.pair.value], method)
+    assert seen[0].method == method and torch.allclose(seen[0].map_a, expected.map_a, atol=1e-6)
+    assert torch.allclose(seen[0].map_b, expected.map_b, atol=1e-6)
+
+
+def test_unknown_methods_and_models_without_gradients_are_refused(tiny, tiny_pairs):
+    blind = xfv.FaceModel(tiny.network, size=20, differentiable=False, threshold=0.3)
+    for make in (lambda *given: widgets.pair_picker(given[0], tiny_pairs, given[1]), widgets.photo_pair):
+        with pytest.raises(ValueError, match="known methods"):
+            make(tiny, "fgb")
+        with pytest.raises(TypeError, match="no gradients"):
+            make(blind, "fggb")
+    assert "cosine" in widgets.pair_picker(blind, tiny_pairs[:3], "occlusion").status.value
+
+
+def test_photographs_are_prepared_once(model, monkeypatch):
+    control = widgets.photo_pair(model)
+    control.probe.value, control.reference.value = (
+        upload(orl_photo_path("s1/1")),
+        upload(orl_photo_path("s1/2"), "two.pgm"),
+    )
+    assert "accepted" in control.status.value
+    calls = forward_passes(model, monkeypatch)
+    control.threshold.value = 0.99
+    assert calls == [] and "rejected" in control.status.value
+    control.reference.value = upload(orl_photo_path("s1/3"), "three.pgm")
+    again = len(calls)
+    assert again > 0 and "three.pgm" in control.status.value
+    control.reference.value = upload(orl_photo_path("s1/2"), "two.pgm")
+    assert len(calls) == again and "two.pgm" in control.status.value
+
+
+def test_odd_thresholds_are_said_in_words(tiny, tiny_pairs):
+    picker = widgets.pair_picker(tiny, tiny_pairs[:3])
+    picker.threshold.value = float("nan")
+    assert "threshold is nan" in picker.status.value and picker.figure.value == b""
+    picker.threshold.value = 0.9
+    assert "cosine" in picker.status.value and picker.figure.value
+
+
+def test_names_cannot_bring_markup_into_the_status(model):
+    control = widgets.photo_pair(model)
+    control.probe.value = upload(orl_photo_path("s1/1"), "<script>x</script>.pgm")
+    control.reference.value = upload(orl_photo_path("s1/2"), "$\\frac{.pgm")
+    assert "&lt;script&gt;" in control.status.value and "<script" not in control.status.value
+    assert control.figure.value[:4] == b"\x89PNG"
 
 
 def test_a_model_without_threshold_is_refused(tiny, pairs):

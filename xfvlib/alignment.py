@@ -19,6 +19,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # of photographs
 LARGEST_FILE = 40_000_000  # bytes
 _MOST_PIXELS = 50_000_000
 _MOST_SCANS = 200  # of a JPEG; a progressive one has about ten, and each is a pass over all pixels
+_LARGEST_CROP = 2000  # pixels
 _SHORTER_SIDE = 276  # pixels: smaller photographs are enlarged, since dlib's detector needs faces of about 80
 _LONGER_SIDE = 1600  # larger photographs are reduced, or detection takes seconds
 _BORDER = 60  # edge pixels repeated around the photograph, for faces that touch its border
@@ -101,7 +102,8 @@ def read_photo(photo: Photo, name: str | None = None) -> Image.Image:
 def _eight_bits(pixels):
     """uint8 pixels of those with 16 bits, or of floats in [0, 1]."""
     scale = {"u1": 1, "u2": 1 / 257, "f2": 255, "f4": 255, "f8": 255}.get(pixels.dtype.str[1:])
-    if not scale or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
+    shaped = pixels.ndim in (2, 3) and pixels.shape[2:] in ((), (3,)) and 0 < pixels.size <= 3 * _MOST_PIXELS
+    if not scale or not shaped:
         raise TypeError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8, uint16 or floats (H, W) or (H, W, 3)")
     if scale == 255 and not ((pixels >= 0) & (pixels <= 1)).all():
         raise ValueError("pixels are floats outside [0, 1], or NaN; divide 0..255 by 255")
@@ -163,8 +165,7 @@ def _find_face(photo, centred=False):
         nearest = min(faces, key=lambda box: dlib.length(box.center() - middle.center()), default=middle)
         return pixels, scale, nearest, not faces
     if not faces:
-        size = f"{photo.width}×{photo.height}"
-        raise ValueError(f"no face was found in {name} ({size}): show one upright, a fifth of the picture high or more")
+        raise ValueError(f"no face was found in {name} {photo.size}: show one upright, a fifth of the picture high")
     if len(faces) > 1:
         warnings.warn(f"{len(faces)} faces were found in {name}; the largest was taken", stacklevel=4)
     return pixels, scale, max(faces, key=lambda box: box.area()), False
@@ -183,11 +184,13 @@ def crop(photo: Photo, landmarks: np.ndarray, *, size: tuple = (150, 150), kind:
 
     Raises ValueError for other landmarks, and those that lie far outside of the photograph or all in one place.
     """
-    photo, points = read_photo(photo), np.asarray(landmarks, dtype=float)
+    size, kind = _known_format(size, kind)
+    photo, points = read_photo(photo), np.asarray(landmarks)
     five, far = slice(5) if kind == "dlib" else slice(5, 10), 2 * max(photo.size)
-    if points.shape != (10, 2) or not (np.abs(points) < far).all() or np.ptp(points[five], 0).max() < 1:
+    numbers = points.shape == (10, 2) and points.dtype.kind in "iuf"
+    if not numbers or not (np.abs(points) < far).all() or np.ptp(points[five], 0).max() < 1:
         needed = f"ten points (x, y) in pixels, apart from each other, and within {far} pixels from the corner"
-        raise ValueError(f"landmarks have shape {points.shape}; {needed}, are needed: see find_landmarks")
+        raise ValueError(f"landmarks are {points.dtype} {points.shape}; {needed}, are needed: see find_landmarks")
     pixels = (_dlib_crop if kind == "dlib" else _template_crop)(photo, points[five], size[0])
     left = (size[0] - size[1]) // 2  # of the template's square, a narrower crop is the middle
     return to_tensor(pixels[:, left : left + size[1]])
@@ -200,10 +203,15 @@ def wanted(model: HasAlignment | None) -> tuple[tuple[int, int], str]:
         >>> wanted(None)
         ((150, 150), 'dlib')
     """
-    (height, width), kind = ((150, 150), "dlib") if model is None else (model.size, model.alignment)
-    if width > height:
-        raise ValueError(f"the model takes crops {width} pixels wide and {height} high; none wider than high are made")
-    return (height, width), kind
+    return ((150, 150), "dlib") if model is None else _known_format(model.size, model.alignment)
+
+
+def _known_format(size, kind):
+    whole = isinstance(size, tuple) and len(size) == 2 and all(isinstance(side, (int, np.integer)) for side in size)
+    if not whole or not 1 <= size[1] <= size[0] <= _LARGEST_CROP or kind not in ("dlib", "arcface"):
+        needed = f"(height, width), at most {_LARGEST_CROP} pixels and not wider than high, and 'dlib' or 'arcface'"
+        raise ValueError(f"size {size!r} and alignment {kind!r} were given; needed are {needed}")
+    return size, kind
 
 
 def face_regions(model: HasAlignment | None = None) -> dict[str, torch.Tensor]:

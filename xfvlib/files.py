@@ -30,8 +30,8 @@ def read_bytes(path: str | Path, most: int, what: str) -> bytes:
         found = path.stat()
         if stat.S_ISREG(found.st_mode) and found.st_size <= most:
             return path.read_bytes()
-    except OSError as error:
-        raise FileNotFoundError(f"there is no {what} {path} that can be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
+        raise FileNotFoundError(f"there is no {what} {path} that can be read ({error})") from error
     given = f"has {found.st_size / 1e6:.0f} MB" if stat.S_ISREG(found.st_mode) else "is a folder, a pipe or a device"
     raise ValueError(f"{path} {given}; a {what} in a file of at most {most / 1e6:.0f} MB is needed")
 

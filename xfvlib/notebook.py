@@ -20,25 +20,28 @@ from xfvlib.pairs import PairSet, orl_photo_path, person
 def notebook_setup(seed: int = 0) -> None:
     """Seed random, numpy and torch, and print what the notebook runs on."""
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {device}; seed {seed}")
 
 
 def examples(model: FaceModel, pairs: PairSet) -> dict[str, Any]:
-    """What the notebooks show of a model and data set, chosen by rule where their own choice cells name ORL photographs.
+    """What the notebooks show of a model and data set, chosen by rule where their own choice cells name ORL
+    photographs.
 
     Args:
         model: a FaceModel with a threshold.
         pairs: a PairSet.
 
     Returns:
-        dict of the names that the choice cells define. Among 100 genuine and 100 impostor pairs, drawn, or fewer: ``pair``, the genuine one of median score;
-        ``impostor``, its probe with a stranger; ``close``, the pair nearest to the threshold; ``six``, three of high score, the third
-        an impostor pair, and three of low score, the first with the probe of ``pair`` and the third genuine; ``shown``, names in nine genuine pairs;
-        ``people``, ``{name: names of images}`` of two people, of whose first images the landmarks are found, as a morph needs them;
-        ``earlier_layer``, None; ``photograph``, a function from a name to its file, for a ``.bin`` file to the aligned crop in it.
+        dict of the names that the choice cells define. Among 100 genuine and 100 impostor pairs, drawn, or fewer:
+        ``pair``, the genuine one of median score; ``impostor``, its probe with a stranger; ``close``, the pair nearest
+        to the threshold; ``six``, three of high score, the third an impostor pair, and three of low score, the first
+        with the probe of ``pair`` and the third genuine; ``shown``, names in nine genuine pairs; ``people``, ``{name:
+        names of images}`` of two people, of whose first images the landmarks are found, as a morph needs them;
+        ``earlier_layer``, None; ``photograph``, a function from a name to its file, for a ``.bin`` file to the aligned
+        crop in it.
 
     Raises:
         ValueError: the model has no threshold, or there are no genuine or no impostor pairs.

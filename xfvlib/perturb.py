@@ -1,7 +1,7 @@
 """Changed versions of an image: where it is changed, what takes the place of its pixels, and what the recogniser makes
 of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from numbers import Integral, Real
 
@@ -55,7 +55,7 @@ def embed_versions(
     return torch.cat(rows)
 
 
-def squares(corners: Tensor, side: int, size: tuple[int, int]) -> list[Tensor]:
+def squares(corners: Tensor, side: int, size: Sequence[int]) -> list[Tensor]:
     """Squares on an image, as the rows and the columns that they cover; their product is the mask.
 
     Args:

@@ -100,7 +100,8 @@ def blend(image: Tensor, saliency: Tensor, limit: float | None = None) -> np.nda
         >>> blend(torch.full((3, 1, 1), 0.25), torch.zeros(1, 1))
         array([[[0.25, 0.25, 0.25]]])
     """
-    share = np.clip(np.nan_to_num(_values(saliency, image)) / (limit or full_colour(saliency)), -1, 1)
+    limit = limit or full_colour(saliency)
+    share = np.clip(np.nan_to_num(_values(saliency, image)), -limit, limit) / limit
     alpha = 0.8 * np.abs(share)[..., None] ** 0.7
     grey = image.detach().cpu().float().mean(dim=0).numpy()[..., None]
     return (1 - alpha) * grey + alpha * mpl.colormaps[SIGNED]((share + 1) / 2)[..., :3]
@@ -127,17 +128,17 @@ def _picture(ax, image, title, inches=1.45):
     ax.set_axis_off()
 
 
-def _pictures(images, titles, columns, inches=1.45, suptitle="", beside=0.0):
-    """Figure of pictures in rows, ``inches`` wide each, with room ``beside`` them, and its axes."""
+def _pictures(cells, columns, inches=1.45, suptitle="", beside=0.0):
+    """Figure of ``(picture, title)`` in rows, ``inches`` wide each, with room ``beside`` them, and its axes."""
     check_count("columns", columns)
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
+    columns = min(columns, len(cells))
+    rows = -(-len(cells) // columns)
     figure = Figure(figsize=(inches * columns + beside, (inches + 0.3) * rows + (0.3 if suptitle else 0)))
     axes = figure.subplots(rows, columns, squeeze=False)
-    for ax in axes.flat[len(images) :]:
+    for ax in axes.flat[len(cells) :]:
         ax.set_axis_off()
-    for ax, image, title in zip(axes.flat, images, titles):
-        _picture(ax, image, title, inches)
+    for ax, cell in zip(axes.flat, cells):
+        _picture(ax, *cell, inches)
     figure.suptitle(_plain(suptitle))
     return figure, axes
 
@@ -172,16 +173,18 @@ def _over_a_line(pair, pictures, score, threshold):
     for ax, (title, image) in zip(axes, pictures.items()):
         _picture(ax, image, title)
     low = np.floor(10 * (min(score, threshold) - 0.03)) / 10
-    line.axvspan(low, threshold, color=IMPOSTOR, alpha=0.12, lw=0)
-    line.axvspan(threshold, 1, color=GENUINE, alpha=0.12, lw=0)
+    sides = {"left": [low, threshold], "color": [IMPOSTOR, GENUINE], "alpha": 0.2}
+    bars = line.barh(0.7, [threshold - low, 1 - threshold], 0.6, **sides)
+    line.bar_label(bars, ["rejected", "accepted"], label_type="center")
     line.axvline(threshold, color="0.2")
-    colour = GENUINE if score >= threshold else IMPOSTOR
-    line.plot([score], [0.3], "o", ms=8, color=colour, clip_on=False, zorder=3)
+    line.plot(score, 0.2, "o", ms=8, color=GENUINE if score >= threshold else IMPOSTOR, clip_on=False)
     line.set(xlim=(low, 1), ylim=(0, 1), yticks=[], xlabel="cosine similarity", frame_on=False)
-    line.text(low, 0.75, " rejected", va="center", color=IMPOSTOR)
-    line.text(1, 0.75, "accepted ", va="center", ha="right", color=GENUINE)
     figure.suptitle(_verdict(pair, score, threshold), fontsize=11)
     return figure, axes
+
+
+def _named(e):
+    return f"{e.pair.name_a} and {e.pair.name_b}, {_verdict(e.pair, e.score, e.threshold)}"
 
 
 def draw_pair(e: Explanation) -> Figure:
@@ -200,9 +203,8 @@ def draw_pair(e: Explanation) -> Figure:
 
 def show_pair(e: Explanation) -> None:
     """Show one :class:`~xfvlib.methods.Explanation`; see :func:`draw_pair`."""
-    side = "for" if float(e.map_a.sum() + e.map_b.sum()) > 0 else "against"
-    names = f"Pair {e.pair.name_a} and {e.pair.name_b}, {_verdict(e.pair, e.score, e.threshold)}."
-    show(draw_pair(e), f"{names} {e.method} maps over both faces; on the whole they speak {side} a match.")
+    side = "for" if sum(np.nansum(_values(saliency)) for saliency in (e.map_a, e.map_b)) > 0 else "against"
+    show(draw_pair(e), f"Pair {_named(e)}. {e.method} maps over both faces; on the whole they speak {side} a match.")
 
 
 def show_images(
@@ -210,7 +212,7 @@ def show_images(
 ) -> None:
     """Crops ``(3, H, W)`` with a title each, in rows of ``columns``, ``inches`` wide; nothing where there are none."""
     if len(images):
-        figure, _ = _pictures(images, titles, columns, inches, suptitle or "")
+        figure, _ = _pictures(list(zip(images, titles)), columns, inches, suptitle or "")
         show(figure, f"{suptitle or 'Faces'}: {_told(titles)}")
 
 
@@ -241,12 +243,14 @@ def show_maps(
     if not len(maps):
         return
     limit, palette, low = full_colour(*maps), SIGNED if signed else MAGNITUDE, -1 if signed else 0
-    pictures = [] if image is None else [image]
-    for saliency in maps:
+    cells: list[tuple[Any, str]] = [] if image is None else [(image, "image")]
+    for saliency, title in zip(maps, titles):
         scale = full_colour(saliency) if each_scaled else limit
-        over = signed and image is not None
-        pictures.append(blend(image, saliency, scale) if over else _coloured(saliency, palette, low * scale, scale))
-    figure, axes = _pictures(pictures, ["image"] * (len(pictures) - len(maps)) + list(titles), columns, 1.5, beside=1)
+        if signed and image is not None:
+            cells.append((blend(image, saliency, scale), title))
+        else:
+            cells.append((_coloured(saliency, palette, low * scale, scale), title))
+    figure, axes = _pictures(cells, columns, 1.5, beside=1)
     top, unit = (1, "share of largest") if each_scaled else (limit, "")
     _bar(figure, axes, palette, low * top, top, label=_plain(label or unit))
     show(figure, f"Maps: {_told(titles)}")
@@ -264,21 +268,18 @@ def show_method_grid(explanations: Sequence[Sequence[Explanation]]) -> None:
     methods = [[e.method for e in line] for line in explanations]
     if not methods or not methods[0] or any(names != methods[0] for names in methods):
         raise ValueError(f"methods by rows are {methods}; one row or more of the same methods is needed")
-    pictures, titles, verdicts = [], [], []
+    cells: list[tuple[Any, str]] = []
     for line in explanations:
-        pair, score, threshold = line[0].pair, line[0].score, line[0].threshold
-        pictures += [pair.a, pair.b]
-        said = _verdict(pair, score, threshold, "{0}, {2:.4f}\t{1}").split("\t")
-        titles += [f"{name}\n{words}" for name, words in zip((pair.name_a, pair.name_b), said)]
-        verdicts.append(f"{pair.name_a} and {pair.name_b}, {_verdict(pair, score, threshold)}")
+        pair, first = line[0].pair, line[0]
+        decision, truth = _verdict(pair, first.score, first.threshold, "{0}, {2:.4f}\t{1}").split("\t")
+        cells += [(pair.a, f"{pair.name_a}\n{decision}"), (pair.b, f"{pair.name_b}\n{truth}")]
         for e in line:
-            limit = full_colour(e.map_a, e.map_b)
-            pictures += [blend(pair.a, e.map_a, limit), blend(pair.b, e.map_b, limit)]
-            titles += [f"{e.method}\n", ""] if line is explanations[0] else ["", ""]
-    figure, axes = _pictures(pictures, titles, 2 + 2 * len(methods[0]), 1.25, beside=0.5)
+            limit, title = full_colour(e.map_a, e.map_b), f"{e.method}\n" if line is explanations[0] else ""
+            cells += [(blend(pair.a, e.map_a, limit), title), (blend(pair.b, e.map_b, limit), "")]
+    figure, axes = _pictures(cells, 2 + 2 * len(methods[0]), 1.25, beside=0.5)
     _signed_bar(figure, axes)
-    what = f"Maps of the methods {', '.join(methods[0])} over both images of {len(methods)} pairs"
-    show(figure, f"{what}: {_told(verdicts)}")
+    pairs = _told(_named(e) for e, *_ in explanations)
+    show(figure, f"Maps of the methods {', '.join(methods[0])} over both images of {len(methods)} pairs: {pairs}")
 
 
 def show_scores(scores: ArrayLike, labels: ArrayLike, threshold: float | None = None) -> None:
@@ -292,15 +293,13 @@ def show_scores(scores: ArrayLike, labels: ArrayLike, threshold: float | None = 
     ax, colours = figure.subplots(), {"genuine": GENUINE, "impostor": IMPOSTOR}
     looks = {"stat": "density", "common_norm": False, "bins": 60, "element": "step", "alpha": 0.35}
     sns.histplot(x=scores, hue=kinds, hue_order=list(colours), palette=colours, ax=ax, **looks)
-    ax.set(xlabel="cosine similarity", ylabel="density")
-    middles = ", ".join(f"{kind} pairs around {np.median(scores[kinds == kind]):.3f}" for kind in np.unique(kinds))
-    alt = f"Histogram of {len(scores)} cosine similarities: {middles}"
+    xlabel = "cosine similarity"
     if threshold is not None:
         ax.axvline(threshold, color="0.2", ls="--")
-        words, place = f"threshold {threshold:.4f}", {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
-        ax.annotate(words, (threshold, 0.97), rotation=90, **place)
-        alt += f"; {words}"
-    show(figure, alt + ".")
+        xlabel += f", threshold {threshold:.4f}"
+    ax.set(xlabel=xlabel, ylabel="density")
+    middles = ", ".join(f"{kind} pairs around {np.median(scores[kinds == kind]):.3f}" for kind in np.unique(kinds))
+    show(figure, f"Histogram of {len(scores)} pairs by {xlabel}: {middles}.")
 
 
 def _lines(curves, size):
@@ -357,8 +356,8 @@ def show_curves(
     ends = []
     for name, y, colour in lines:
         y, *interval = y if isinstance(y, tuple) else (y,)
-        if len(y) != len(x) or not len(y):
-            raise ValueError(f"{name} has {len(y)} values for {len(x)} places; as many are needed, one at least")
+        if np.shape(y) != np.shape(x) or not np.size(y):
+            raise ValueError(f"{name} has {np.shape(y)} values for {np.shape(x)} places; (P,) of both are needed")
         ax.plot(x, y, marker="o", ms=3, color=colour, label=_plain(name))
         if interval:
             ax.fill_between(x, *interval, color=colour, alpha=0.2, lw=0)
@@ -436,12 +435,12 @@ def show_frequency_influence(influence: FrequencyInfluence) -> None:
         ("directed, cosine lost", found, SIGNED, -limit, limit),
         ("log10 of the band's energy share", energies, MAGNITUDE, -6, 0),
     ]
-    pictures, titles = [], []
+    cells: list[tuple[Any, str]] = []
     for i, (side, image) in enumerate((("probe", influence.pair.a), ("reference", influence.pair.b))):
-        painted = [torch.fft.fftshift(values[i][influence.numbers]) for _, values, *_ in columns]
-        pictures += [image, *(_coloured(field, *scale) for field, (_, _, *scale) in zip(painted, columns))]
-        titles += [side, *(title for title, *_ in columns)]
-    figure, axes = _pictures(pictures, titles, 4, 1.9, beside=2.5)
+        cells.append((image, side))
+        for title, values, *scale in columns:
+            cells.append((_coloured(torch.fft.fftshift(values[i][influence.numbers]), *scale), title))
+    figure, axes = _pictures(cells, 4, 1.9, beside=2.5)
     for column, (_, _, *scale) in enumerate(columns, 1):
         _bar(figure, axes[:, column], *scale)
     bands = "band {} of the probe and band {} of the reference".format(*sizes.argmax(dim=1).tolist())

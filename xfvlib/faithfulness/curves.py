@@ -1,6 +1,7 @@
 """An image while its pixels go or come in the order of a map, and the orders that have not seen the picture."""
 
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,9 @@ def deletion_area(scores: ArrayLike, labels: ArrayLike, threshold: float) -> tup
     return accuracy_at, float(100 * np.trapezoid(accuracy_at, dx=1 / (len(accuracy_at) - 1)))
 
 
-def both_ways(model, image, other, ranking, ends, steps, sign=1):
+def both_ways(
+    model: FaceModel, image: Tensor, other: Tensor, ranking: Any, ends: tuple, steps: int, sign: int = 1
+) -> Tensor:
     """Embeddings along the deletion and the insertion curve of one image, both from 0 to 100 %: ``(2, steps + 1, N)``.
 
     Turned round in both of the first axes they are those of the reversed order: what is deleted last is inserted first.

@@ -136,8 +136,8 @@ def frequency_influence(
             drawn.append(side | {"without": masked_embeddings(model, image, masks, batch)})
         draws.append(lost(*drawn))
     controls = torch.stack(draws, dim=1).index_fill(2, torch.tensor([0]), float("nan")) if draws else (None, None)
-    numbers = numbers_in(pair.a, **bands)
-    return FrequencyInfluence(pair, float(score), numbers, *lost(a, b), a["energy"], b["energy"], *controls)
+    found = [numbers_in(pair.a, **bands), *lost(a, b), a["energy"], b["energy"], *controls]
+    return FrequencyInfluence(pair, float(score), *found)
 
 
 def gradient_influence(
@@ -180,7 +180,7 @@ def gradient_influence(
     def estimate(image, partner):
         cosine, parts = cosine_to(model, partner), keep_frequencies(image, group_masks)
         points = torch.cat([image - (i + 0.5) / steps * parts for i in range(steps)])
-        gradients = torch.cat([input_gradients(cosine, some).cpu() for some in points.split(batch)])
+        gradients = torch.cat([input_gradients(cosine, some).cpu() for some in points.split(int(batch))])
         mean_gradient = gradients.view(steps, len(parts), *image.shape).mean(dim=0)
         # gradient times image summed over a band's pixels is the same over its frequencies: Parseval's theorem
         shares = (torch.fft.fft2(mean_gradient).conj() * torch.fft.fft2(image)).real.sum(dim=1) / numbers.numel()

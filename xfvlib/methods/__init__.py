@@ -116,7 +116,7 @@ def explain(
     how, threshold = method_called(method, model), decision_threshold(model, threshold)
     a, b = (embedding_of(model, image)["embedding"] for image in (pair.a, pair.b))
     map_a, map_b = how.maps(model, pair.a, pair.b, threshold=threshold, **options)
-    return Explanation(pair, method, float(a @ b), threshold, map_a, map_b)
+    return Explanation(pair, method, float(a @ b), threshold, map_a, map_b)  # type: ignore[arg-type]  # two sides
 
 
 def method_called(name: str, model: FaceModel | None = None) -> Method:
@@ -133,15 +133,3 @@ def method_called(name: str, model: FaceModel | None = None) -> Method:
         others = sorted(other for other in METHODS if not method_called(other).gradients)
         raise TypeError(f"{model.name} has no gradients; methods that need none: {', '.join(others)}")
     return found
-
-
-# TEMPORARY: until the other rooms use Method
-GRADIENT_METHODS = [name for name in METHODS if METHODS[name].gradients]
-
-
-def both_maps(method, model, a, b, *, sides=2, **options):
-    return (method if isinstance(method, Method) else Method(pair=method)).maps(model, a, b, sides=sides, **options)
-
-
-def options_of(method):
-    return method_called(method).options

@@ -1,6 +1,8 @@
 """FAME: walk the image towards and away from its partner and see which pixels had to move (Zhang, Günther, CVPRW 2026,
 arXiv 2605.12017)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -54,17 +56,17 @@ def fame(
     check_count("steps", steps)
     check_above("step", step, 0)
     check_least("blur", blur, 0)
-    image, score, total = image.to(model.device), cosine_to(model, reference), 0
+    image, score, total = image.to(model.device), cosine_to(model, reference), torch.tensor(0.0)
     for name, sign, loss in (("similarity", 1, score), ("dissimilarity", -1, lambda x: 1 - score(x))):
         if part in ("both", name):
-            change = walked(image, loss, steps, step, stop) - image
+            change = _walked(image, loss, steps, step, stop) - image
             grey = torch.einsum("c,chw->hw", torch.tensor(GREY, device=image.device), change).abs()
             moved = blurred(grey, blur)
             total = total + sign * (moved - moved.min()) / (moved.max() - moved.min()).clamp(min=1e-12)
     return total
 
 
-def walked(image, loss, steps, step, stop):
+def _walked(image: Tensor, loss: Callable, steps: int, step: float, stop: float) -> Tensor:
     """The image ``(3, H, W)`` after at most so many steps down the loss's gradient, whose largest entry makes a whole
     step."""
     x = image.detach()[None]

@@ -43,8 +43,9 @@ def prepare(
     Arguments and errors as for :func:`xfvlib.gradients.each_channel_gradient`: ``gradient``, ``embedding`` and
     ``normalise`` are choices that the published formulas leave open or that can be switched off.
     """
-    options = {"gradient": gradient, "embedding": embedding, "normalise": normalise}
-    maps = each_channel_gradient(model, image, channels_at_once=channels_at_once, **options)
+    maps = each_channel_gradient(
+        model, image, gradient=gradient, embedding=embedding, normalise=normalise, channels_at_once=channels_at_once
+    )
     return {"maps": torch.cat([some.cpu() for _, some in maps])}
 
 
@@ -83,7 +84,3 @@ def blurred(saliency: Tensor, blur: float) -> Tensor:
     """
     saliency = saliency.cpu()
     return torch.from_numpy(gaussian_filter(saliency.numpy(), blur * saliency.shape[0] / 112)) if blur else saliency
-
-
-def fggb_from_kept(gradients, reference_embedding, *, threshold, blur=5.0):  # TEMPORARY
-    return finish(vars(gradients), {"embedding": reference_embedding}, threshold=threshold, blur=blur)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ class Method:
 
     def maps(
         self, model: FaceModel, a: Tensor, b: Tensor, *, sides: int = 2, threshold: float | None = None, **options
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Any]:
         """Maps of ``a`` judged against ``b`` and, unless ``sides`` is 1, of ``b`` against ``a``.
 
         Raises:
@@ -90,7 +91,7 @@ class Method:
         if unknown := sorted(set(options) - set(self.options)):
             known = ", ".join(map(repr, self.options)) or "none"
             raise TypeError(f"the method has no option {unknown[0]!r}; it has {known}")
-        if threshold is not None or "threshold" in signature(self.finish or self.pair).parameters:
+        if threshold is not None or "threshold" in _names(self.finish or self.pair):
             threshold = decision_threshold(model, threshold)
         own = other = {}
         if self.prepare:

@@ -110,7 +110,7 @@ def finish(
                     break
     wanted = PARTS if part == "mean" else (part,)
     maps = [rows.T @ (effects[name][:, None] * columns) / (rows.T @ columns) for name in wanted]
-    return maps[0] if len(maps) == 1 else sum(m / m.abs().max().clamp(min=1e-12) for m in maps) / len(maps)
+    return maps[0] if len(maps) == 1 else torch.stack([m / m.abs().max().clamp(min=1e-12) for m in maps]).mean(dim=0)
 
 
 def _changed(seen, sign, rows, columns):

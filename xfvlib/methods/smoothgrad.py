@@ -41,7 +41,7 @@ def smoothgrad(
     check_count("samples", samples)
     check_count("batch", batch)
     check_least("noise", noise, 0)
-    score, generator, total = cosine_to(model, reference), torch.Generator().manual_seed(int(seed)), 0
+    score, generator, total = cosine_to(model, reference), torch.Generator().manual_seed(int(seed)), torch.tensor(0.0)
     sigma = float(noise * (image.max() - image.min()))
     # torch draws normal numbers in sixteens: rows of whole sixteens make the noise the same in batches of any size
     length = image.numel() + -image.numel() % 16

@@ -22,7 +22,7 @@ _HEADER = re.compile(rb"(?:con_4|affine_|fc_2%b{2})\x01\x02(%b{4})" % (_NUMBER, 
 class Block(nn.Module):
     """Two 3×3 convolutions and a shortcut; a halving block has no padding and an average-pooled shortcut."""
 
-    def __init__(self, channels_in, channels, halve):
+    def __init__(self, channels_in: int, channels: int, halve: bool):
         super().__init__()
         self.halve = halve
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=2 if halve else 1, padding=0 if halve else 1)

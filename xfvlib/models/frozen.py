@@ -23,7 +23,7 @@ def _per_channel(values: Tensor, x: Tensor) -> Tensor:
 class Affine(nn.Module):
     """A batch norm in evaluation mode: scale and shift of every channel, or its shift alone."""
 
-    def __init__(self, norm):
+    def __init__(self, norm: Any):
         super().__init__()
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         self.register_buffer("scale", scale.detach())
@@ -37,7 +37,7 @@ class Affine(nn.Module):
 class Slopes(nn.Module):
     """A PReLU whose slopes stay as they are: each value times 1 or its channel's slope."""
 
-    def __init__(self, act):
+    def __init__(self, act: nn.PReLU):
         super().__init__()
         self.register_buffer("slope", act.weight.detach())
 
@@ -99,7 +99,7 @@ class ByTiles(nn.Module):
     gain. Half precision would lose too much in the tiles.
     """
 
-    def __init__(self, conv):
+    def __init__(self, conv: nn.Conv2d):
         super().__init__()
         self.conv = conv
 
@@ -139,7 +139,8 @@ def frozen(network: nn.Module) -> nn.Module:
         >>> torch.allclose(frozen(network)(x), network(x), atol=1e-6)
         True
     """
-    kind, network = type(network).__name__, copy.deepcopy(network).eval()
+    kind, types = type(network).__name__, {x.dtype for x in network.parameters()}
+    network = copy.deepcopy(network).eval().double()  # rounded once: the same weights on every processor
     for module in network.modules():
         if _is_norm(module) and module.weight is None:  # which torch.fx's fuse cannot read
             ones = torch.ones_like(module.running_var)
@@ -170,4 +171,4 @@ def frozen(network: nn.Module) -> nn.Module:
             fused.set_submodule(name, Affine(module))
         elif isinstance(module, nn.Conv2d) and _is_wide(module):
             fused.set_submodule(name, ByTiles(module))
-    return fused
+    return fused.to(types.pop() if len(types) == 1 else torch.float32)

@@ -16,13 +16,13 @@ class IRBlock(nn.Module):
     of channels changes, and else takes every stride-th pixel.
     """
 
-    def __init__(self, channels_in, channels, stride, inner_norm):
+    def __init__(self, channels_in: int, channels: int, stride: int, inner_norm: bool):
         super().__init__()
         layers = [nn.BatchNorm2d(channels_in), convolution(channels_in, channels)]
         layers += [nn.BatchNorm2d(channels)] if inner_norm else []
         layers += [nn.PReLU(channels), convolution(channels, channels, stride=stride), nn.BatchNorm2d(channels)]
         self.res_layer = nn.Sequential(*layers)
-        self.shortcut_layer = nn.MaxPool2d(1, stride)
+        self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
         if channels_in != channels:
             self.shortcut_layer = nn.Sequential(convolution(channels_in, channels, 1, stride), nn.BatchNorm2d(channels))
 
@@ -40,7 +40,7 @@ class IR(nn.Sequential):
         dim: N, channels of the embedding.
     """
 
-    def __init__(self, counts, inner_norm, affine=False, dim=512):
+    def __init__(self, counts: tuple, inner_norm: bool, affine: bool = False, dim: int = 512):
         super().__init__()
         blocks, channels_in = [], 64
         for stage, count in enumerate(counts):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 _DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 14, 3): 50, (3, 13, 30, 3): 100, (6, 26, 60, 6): 200}
 
 
-def convolution(channels_in, channels, kernel=3, stride=1):
+def convolution(channels_in: int, channels: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps the size of its input, but for the stride."""
     return nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False)
 
@@ -15,7 +15,7 @@ def convolution(channels_in, channels, kernel=3, stride=1):
 class IBasicBlock(nn.Module):
     """Norm – conv – norm – PReLU – conv (strided) – norm, plus the shortcut; nothing after the sum."""
 
-    def __init__(self, channels_in, channels, stride):
+    def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
         self.bn1, self.conv1 = nn.BatchNorm2d(channels_in), convolution(channels_in, channels)
         self.bn2, self.prelu = nn.BatchNorm2d(channels), nn.PReLU(channels)
@@ -35,7 +35,7 @@ class IResNet(nn.Sequential):
         dim: N, channels of the embedding.
     """
 
-    def __init__(self, counts, dim=512):
+    def __init__(self, counts: tuple, dim: int = 512):
         super().__init__()
         self.conv1, self.bn1, self.prelu = convolution(3, 64), nn.BatchNorm2d(64), nn.PReLU(64)
         channels_in = 64

@@ -4,6 +4,9 @@ One network serves all: the repositories differ in names, activation, width and 
 which published module is which part of ours.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 
 # expansion, channels, blocks, stride of the first of them
@@ -13,7 +16,16 @@ _ROWS = ((128, 64, 1, 2), (128, 64, 4, 1), (256, 128, 1, 2), (256, 128, 6, 1), (
 class Unit(nn.Sequential):
     """Convolution, norm, and an activation or none."""
 
-    def __init__(self, channels_in, channels, kernel=1, stride=1, padding=0, groups=1, act=None):
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        kernel: Any = 1,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        act: Callable | None = None,
+    ):
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels, kernel, stride, padding, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(channels)
@@ -23,7 +35,7 @@ class Unit(nn.Sequential):
 class Bottleneck(nn.Module):
     """1×1 expansion, 3×3 depthwise, 1×1 projection; added to its input where sizes allow."""
 
-    def __init__(self, channels_in, inside, channels, stride, act):
+    def __init__(self, channels_in: int, inside: int, channels: int, stride: int, act: Callable):
         super().__init__()
         self.expand = Unit(channels_in, inside, act=act)
         self.depthwise = Unit(inside, inside, 3, stride, 1, groups=inside, act=act)
@@ -46,7 +58,9 @@ class MobileFaceNet(nn.Sequential):
         head: "linear", "conv" (1×1), or "conv+bias".
     """
 
-    def __init__(self, dim=512, scale=1, kernel=(7, 7), relu=False, head="linear"):
+    def __init__(
+        self, dim: int = 512, scale: int = 1, kernel: tuple = (7, 7), relu: bool = False, head: str = "linear"
+    ):
         super().__init__()
         act = (lambda channels: nn.ReLU6()) if relu else nn.PReLU
         first_act = (lambda channels: nn.ReLU()) if relu else nn.PReLU

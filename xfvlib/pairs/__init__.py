@@ -9,7 +9,7 @@ import numpy as np
 from xfvlib.alignment import HasAlignment
 from xfvlib.pairs.binfile import read_bin
 from xfvlib.pairs.crops import Crops
-from xfvlib.pairs.lfw import lfw_pairs
+from xfvlib.pairs.lfw import fetched_lfw_pairs, lfw_pairs
 from xfvlib.pairs.orl import orl_pairs, orl_photo_path
 from xfvlib.pairs.pair import Pair, PairSet, person
 from xfvlib.pairs.tables import csv_pairs, folder_pairs
@@ -59,13 +59,13 @@ def load_pairs(
         >>> load_pairs("lfw", root="lfw", model=model)  # doctest: +SKIP
         >>> load_pairs("calfw", bin="calfw.bin", model=model)  # doctest: +SKIP
     """
-    given = {key: Path(path) for key, path in (("root", root), ("bin", bin), ("file", file)) if path is not None}
-    source, path = next(iter(given.items()), (None, None))
-    if len(given) > 1 or (name, source) not in _READERS:
+    given = {key: path for key, path in (("root", root), ("bin", bin), ("file", file)) if path is not None}
+    source, path = next(iter(given.items()), (None, ""))
+    if not all(isinstance(a, (str, Path)) for a in (name, path)) or len(given) > 1 or (name, source) not in _READERS:
         known = ", ".join(f"{known!r} with {key}=path" if key else repr(known) for known, key in _READERS)
-        asked = f"{name!r} with {', '.join(given) or 'no path'}"
+        asked = f"{name!r} with {given or 'no path'}"
         raise ValueError(f"there is no data set {asked}; known: {known}. For two images: xfv.Pair(a, b)")
-    return _READERS[name, source](path, model)
+    return _READERS[name, source](Path(path), model)
 
 
 def _bin_pairs(path, model, name):
@@ -77,7 +77,7 @@ def _bin_pairs(path, model, name):
 
 
 _READERS: dict[tuple[str, str | None], Callable] = {
-    ("orl", None): orl_pairs, ("lfw", None): lfw_pairs, ("lfw", "root"): lfw_pairs,
+    ("orl", None): orl_pairs, ("lfw", None): fetched_lfw_pairs, ("lfw", "root"): lfw_pairs,
     ("csv", "file"): csv_pairs, ("folder", "root"): folder_pairs,
 }  # fmt: skip
 _READERS |= {(name, "bin"): partial(_bin_pairs, name=name) for name in ("lfw", "cplfw", "calfw", "agedb_30", "cfp_fp")}

@@ -34,7 +34,14 @@ class Crops(Mapping[str, torch.Tensor]):
     shows no face.
     """
 
-    def __init__(self, sources: Mapping, model=None, aligned=False, centred=False, landmarks: Mapping | None = None):
+    def __init__(
+        self,
+        sources: Mapping,
+        model: alignment.HasAlignment | None = None,
+        aligned: bool = False,
+        centred: bool = False,
+        landmarks: Mapping | None = None,
+    ):
         self.sources, self.aligned, self.centred, self.landmarks = sources, aligned, centred, landmarks or {}
         self.want = alignment.wanted(model)
         self.supposed: set[str] = set()
@@ -49,13 +56,13 @@ class Crops(Mapping[str, torch.Tensor]):
         return name in self.sources
 
     def __getitem__(self, name):
-        return self.kept(name).clone()
+        return self._kept(name).clone()
 
     def __getstate__(self):
-        return {key: value for key, value in vars(self).items() if key != "kept"}  # another process decodes anew
+        return {key: value for key, value in vars(self).items() if key != "_kept"}  # another process decodes anew
 
     @cached_property
-    def kept(self):
+    def _kept(self):
         return lru_cache(CROPS_KEPT)(self._made)
 
     def _made(self, name):

@@ -11,9 +11,8 @@ _IMAGE = r"\s+([^\s./\\][^\s/\\]*)\s+(\d{1,9})"  # a name, which cannot lead out
 _LINES = {True: _IMAGE + r"\s+(\d{1,9})\s*", False: _IMAGE * 2 + r"\s*"}
 
 
-def lfw_pairs(root: Path | None, model=None) -> PairSet:
-    """LFW's View 2 in its official layout: ``pairs.txt`` and ``Name/Name_0001.jpg``; without a folder it is fetched."""
-    root = root or _fetched_lfw()
+def lfw_pairs(root: Path, model=None) -> PairSet:
+    """LFW's View 2 in its official layout: ``pairs.txt`` and ``Name/Name_0001.jpg``."""
     lists = [path for path in (root / "pairs.txt", root.parent / "pairs.txt") if path.is_file()]
     if not lists or not root.is_dir():
         raise FileNotFoundError(f"there is no pairs.txt in the folder {root} or beside it; it comes with LFW")
@@ -51,12 +50,12 @@ def _read_pairs_txt(path):
     return rows
 
 
-def _fetched_lfw() -> Path:
-    """Folder of LFW as scikit-learn fetches and keeps it."""
+def fetched_lfw_pairs(_: Path, model=None) -> PairSet:
+    """The same from the folder where scikit-learn keeps LFW, which it fetches once."""
     from sklearn.datasets import fetch_lfw_pairs, get_data_home
 
     try:
         fetch_lfw_pairs(subset="10_folds", resize=0.1)
     except OSError as error:
         raise FileNotFoundError(f"LFW could not be fetched ({error}); give root=its folder, or bin=its file") from error
-    return Path(get_data_home()) / "lfw_home"
+    return lfw_pairs(Path(get_data_home()) / "lfw_home", model)

@@ -43,8 +43,8 @@ class Pair:
         for side, name in (("a", self.name_a), ("b", self.name_b)):
             object.__setattr__(self, side, _checked(getattr(self, side), f"image {name!r}"))
         if self.a.shape != self.b.shape:
-            sizes = f"{self.name_a!r} {tuple(self.a.shape)}, {self.name_b!r} {tuple(self.b.shape)}"
-            raise ValueError(f"the images of a pair differ in size: {sizes}; align both for the same model")
+            sizes = f"{tuple(self.a.shape)} and {tuple(self.b.shape)}"
+            raise ValueError(f"{self.name_a!r} and {self.name_b!r} differ in size, {sizes}: align both for one model")
         if not (self.same is None or isinstance(self.same, (bool, np.bool_))):
             raise TypeError(f"same is {self.same!r}; True, False, or None where it is not known, is needed")
         object.__setattr__(self, "same", self.same if self.same is None else bool(self.same))
@@ -53,7 +53,7 @@ class Pair:
 def _checked(image, name):
     """An image as float32 on the CPU; the errors of :class:`Pair`."""
     given = f"{name} is a {type(image).__name__}, {getattr(image, 'dtype', '')}"
-    if not isinstance(image, torch.Tensor) or not image.is_floating_point():
+    if not isinstance(image, torch.Tensor) or not image.is_floating_point() or image.is_sparse or image.is_meta:
         raise TypeError(f"{given}; a float tensor (3, H, W), RGB in [0, 1], is needed: see xfv.align")
     if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
         raise ValueError(f"{name} has shape {tuple(image.shape)}; (3, H, W) is needed")
@@ -93,6 +93,10 @@ class PairSet(Sequence):
     """
 
     def __init__(self, name: str, table: pd.DataFrame | list[tuple], images: Mapping[str, torch.Tensor]):
+        if not isinstance(table, (pd.DataFrame, list)) or not isinstance(images, Mapping):
+            raise TypeError(
+                f"{type(table).__name__}, {type(images).__name__}: a DataFrame and a dict of crops are needed"
+            )
         table = pd.DataFrame(table, columns=["name_a", "name_b", "same", "fold"])
         folds = pd.to_numeric(table.fold, errors="coerce")
         good = {column: table[column].map(lambda value: isinstance(value, str)) for column in ("name_a", "name_b")}
@@ -109,7 +113,10 @@ class PairSet(Sequence):
         return len(self.table)
 
     def __getitem__(self, index: Any) -> Any:
-        rows = np.arange(len(self))[index]  # numpy's errors: IndexError says what an index can be
+        try:
+            rows = np.arange(len(self))[index]
+        except (IndexError, TypeError) as error:
+            raise IndexError(f"{index!r:.80} is none of {len(self)} pairs ({error})") from error
         if rows.ndim > 1:
             raise IndexError(f"{index!r:.80} is no number, slice, list of numbers, or list of {len(self)} bools")
         if rows.ndim == 0:
@@ -139,7 +146,7 @@ class PairSet(Sequence):
 
         Raises KeyError with the nearest names, or ValueError when the image cannot be read.
         """
-        if name not in self.images:
+        if not isinstance(name, str) or name not in self.images:
             near = difflib.get_close_matches(str(name), self.images, n=3)
             raise KeyError(f"{self.name} has no image {name!r}; near it: {near or list(self.images)[:3]}")
         return self.images[name]
@@ -161,9 +168,9 @@ class PairSet(Sequence):
         Raises ValueError where there are fewer.
         """
         rng, kinds = np.random.default_rng(seed), [np.flatnonzero(self.labels == same) for same in (True, False)]
-        if not 0 <= count <= min(map(len, kinds)):
+        if not isinstance(count, (int, np.integer)) or not 0 <= count <= min(map(len, kinds)):
             there = f"{len(kinds[0])} genuine and {len(kinds[1])} impostor pairs"
-            raise ValueError(f"{self.name} has {there}; {count} of each were asked for")
+            raise ValueError(f"{self.name} has {there}; {count!r} of each were asked for")
         return self[np.sort(np.concatenate([rng.choice(rows, count, replace=False) for rows in kinds]))]
 
     def all_pairs(self) -> "PairSet":

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xfvlib.alignment import HasAlignment
 from xfvlib.files import read_text
 from xfvlib.pairs.crops import Crops
 from xfvlib.pairs.pair import MOST_PAIRS, PairSet, person
 
-_PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".gif")
+_PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
-def csv_pairs(path: Path, model=None) -> PairSet:
+def csv_pairs(path: Path, model: HasAlignment | None = None) -> PairSet:
     """A table of pairs, ``path_a, path_b, same`` and perhaps ``fold``, between commas, semicolons or tabs."""
     text = read_text(path, 100_000_000, "table of pairs")
     # names such as 001 and NA stay text; blank lines stay, for errors count lines
@@ -54,7 +55,7 @@ def csv_pairs(path: Path, model=None) -> PairSet:
     return pairs
 
 
-def folder_pairs(root: Path, model=None, seed: int = 0) -> PairSet:
+def folder_pairs(root: Path, model: HasAlignment | None = None, seed: int = 0) -> PairSet:
     """One folder a person: all genuine pairs, and as many impostor pairs drawn with the seed, in no folds."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")

@@ -108,15 +108,16 @@ def sweep(
     if maps is not None:
         check_known("maps", maps, ("zarr",))
         zarr_module()
-    kinds, given, threshold = defaultdict(dict), {}, decision_threshold(model, threshold)
+    kinds: dict[str, dict] = defaultdict(dict)
+    given, threshold = {}, decision_threshold(model, threshold)
     for label, (name, options) in methods_of(methods).items():
         method, given[label] = method_called(name, model), {"method": name, **options}
         kind = json.dumps([name, method.of_prepare(options)], default=str) if method.prepare else ""
         kinds[kind][label] = method, options
-    about = {"model": model.name, "model hash": model_hash(model), "data": pairs.name, "data hash": data_hash(pairs)}
-    about |= {"pairs": len(pairs), "methods": given, "metrics": settings_of(metrics), "threshold": threshold}
-    about |= {"controls": bool(controls), "seed": seed, "block": block, "maps": maps}
-    about = json.loads(json.dumps(about, default=lambda x: x.item() if isinstance(x, np.generic) else str(x)))
+    about = {"methods": given, "metrics": settings_of(metrics), "threshold": threshold, "controls": bool(controls)}
+    about |= {"model": model.name, "model hash": model_hash(model), "data": pairs.name, "data hash": data_hash(pairs)}
+    about |= {"pairs": len(pairs), "seed": int(seed), "block": int(block), "maps": maps}
+    about = json.loads(json.dumps(about, default=str))  # as the manifest will have it
     tiles = _tiles(pairs.table, block)
     counts = Counter(image for tile in tiles for image in pairs[tile].names)
     shared = {image for image, count in counts.items() if count > 1 and keep_bytes}

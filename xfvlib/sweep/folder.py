@@ -5,7 +5,6 @@ Files appear whole or not at all. Nothing is deleted but the scratch folder, who
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import warnings
@@ -24,6 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from xfvlib.faithfulness.table import SCHEMA, as_frame
+from xfvlib.files import write_whole
 from xfvlib.methods import Method
 from xfvlib.models import FaceModel
 from xfvlib.pairs import PairSet
@@ -60,17 +60,14 @@ class Job:
 
     @property
     def scratch(self) -> Path:
+        """The folder for what is only of use while the job runs."""
         return self.out / f"scratch-{self.name[:16]}"
 
     def put(self, path: Path, data: bytes) -> None:
         """Write a file in the scratch folder and rename it: a reader never sees half a file."""
         path.parent.mkdir(exist_ok=True)
-        temporary = self.scratch / f"{os.getpid()}-{path.name}"
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(self.scratch / path.stem, lambda temporary: temporary.write_bytes(data), f"or {_ADVICE}")
+        (self.scratch / path.stem).replace(path)
 
 
 def _name(settings):
@@ -206,7 +203,7 @@ def _check_manifest(job):
     refused, other packages warned of."""
     there = {package.name: package.version for package in metadata.distributions()}
     versions = {name: there.get(name, "not installed") for name in _PACKAGES} | {"python": platform.python_version()}
-    begun: list[dict] = []
+    begun = []
     if (job.out / "manifest.json").exists():
         there, begun = _read_manifest(job.out)
         if different := [key for key in job.settings if there.get(key) != job.settings[key]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from xfvlib.extras import extra
 from xfvlib.sweep.folder import Job
 
 
-def zarr_module():
+def zarr_module() -> Any:
     """The package zarr; ImportError in words where it is not installed."""
     with extra("sweep"):
         import zarr

@@ -23,7 +23,7 @@ from xfvlib.sweep.maps import write_maps
 def run_block(number: int, job: Job) -> None:
     """Explain and score the pairs of one block, and write its file."""
     with one_torch_thread():
-        costs = Counter(block=number, preparations=0, preparing=0.0)
+        costs = Counter(block=number, preparations=0, preparing=0)
         with _timed(costs, "total"):
             rows = _rows(job, number, costs)
         write_block(job, number, rows, costs)
