@@ -137,6 +137,21 @@ def test_options_may_be_numpy_numbers(tiny, crops, method):
     assert torch.allclose(quick(method, tiny, *crops, **options), quick(method, tiny, *crops, **plain))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_images_of_any_float_type_are_explained_in_single_precision(tiny, crops, method):
+    found = quick(method, tiny, *crops.double())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, quick(method, tiny, *crops))
+    for wrong in (None, (crops[0] * 255).byte()):
+        with pytest.raises(TypeError, match="float tensor"):
+            quick(method, tiny, wrong, crops[1])
+
+
+def test_what_is_no_pair_is_refused_in_words(tiny, crops):
+    with pytest.raises(TypeError, match="a Pair is needed"):
+        xfv.explain(tiny, crops)
+
+
 def test_a_method_is_added_in_one_entry(tiny, crops, monkeypatch):
     """Either kind: a function of both images, also a plain one, and two stages."""
 
@@ -608,8 +623,11 @@ def test_methods_warn_of_nothing(tiny, crops, method):
         ("minplus", {"sigma": 0}, "sigma is 0"),
         ("minplus", {"step": 0}, "step is 0"),
         ("minplus", {"tmax": 0}, "tmax is 0"),
-        ("xface", {"sizes": ()}, "sizes is empty"),
+        ("xface", {"sizes": ()}, "sizes is \\(\\)"),
         ("xface", {"stride": 0}, "above 0"),
+        ("xface", {"sizes": 7}, "sizes is 7"),
+        ("corrrise", {"seed": "3"}, "seed is '3'"),
+        ("smoothgrad", {"seed": [1]}, "seed is"),
         ("xface", {"blur": -5}, "above 0"),
         ("occlusion", {"stride": -7}, "above 0"),
         ("lime", {"samples": 64}, "samples is 64; .* at least 65"),

@@ -104,7 +104,7 @@ def explain(
 
     Raises:
         ValueError: unknown method, threshold outside [−1, 1] or missing, images of the wrong size.
-        TypeError: a gradient method on a model without gradients, or an option that the method does not have.
+        TypeError: no Pair, a gradient method on a model without gradients, or an option that the method does not have.
 
     Example:
         >>> from xfvlib import load_model, load_pairs
@@ -113,6 +113,8 @@ def explain(
         >>> e.accepted, tuple(e.map_a.shape) == model.size
         (True, True)
     """
+    if not isinstance(pair, Pair):
+        raise TypeError(f"pair is a {type(pair).__name__}; a Pair is needed: xfv.Pair(a, b), or one of a PairSet")
     how, threshold = method_called(method, model), decision_threshold(model, threshold)
     a, b = (embedding_of(model, image)["embedding"] for image in (pair.a, pair.b))
     map_a, map_b = how.maps(model, pair.a, pair.b, threshold=threshold, **options)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xfvlib.evaluation import decision_threshold
 from xfvlib.models import FaceModel
-from xfvlib.perturb import embed_versions
+from xfvlib.perturb import check_count, embed_versions
 
 Prepared = dict[str, Tensor]
 Embed = Callable[[Callable[[slice], Tensor], int], Tensor]
@@ -67,8 +67,8 @@ class Method:
 
     def first(self, model: FaceModel, image: Tensor, options: dict) -> Prepared:
         """The first stage, or just the embedding where the method has none."""
-        found = embedding_of(model, image)
-        return found | _run(self.prepare, options | {"model": model, "image": image}) if self.prepare else found
+        found = _run(self.prepare, options | {"model": model, "image": image}) if self.prepare else {}
+        return found | embedding_of(model, image)
 
     def second(self, prepared: Prepared, partner: Prepared, options: dict, **supplied) -> Tensor:
         """The map ``(H, W)`` of an image from its preparation and its partner's.
@@ -119,7 +119,14 @@ def _run(stage, given):
     Python's."""
     with torch.inference_mode(False), torch.enable_grad():
         given = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        for name in {"image", "reference"} & set(given):
+            if not isinstance(given[name], Tensor) or not given[name].is_floating_point():
+                raise TypeError(
+                    f"the {name} is {given[name]!r:.80}; a float tensor (3, H, W), RGB in [0, 1], is needed"
+                )
+            given[name] = given[name].detach().to(torch.float32, copy=True)
+        if "seed" in given:
+            check_count("seed", given["seed"], 0)
         forward = {name: given[name] for name in ("batch", "progress") if name in given}
-        given |= {name: given[name].clone() for name in ("image", "reference") if name in given}
         given["embed"] = partial(embed_versions, given.get("model"), **forward)
         return stage(**{name: given[name] for name in signature(stage).parameters if name in given})

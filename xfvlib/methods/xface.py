@@ -1,6 +1,7 @@
 """xFace: how far a sliding square moves two faces apart (Knoche et al., WACVW 2023, arXiv 2211.13735)."""
 
 import zlib
+from collections.abc import Iterable
 
 import torch
 from scipy.ndimage import gaussian_filter
@@ -28,8 +29,8 @@ def prepare(
         ValueError: an unknown fill, no sizes, lengths ≤ 0, squares larger than the image.
     """
     check_known("fill", fill, FILLS)
-    if not sizes:
-        raise ValueError("sizes is empty; give the side of one square or more, such as (7, 14, 28)")
+    if not isinstance(sizes, Iterable) or not sizes:
+        raise ValueError(f"sizes is {sizes!r}; give the sides of one square or more, such as (7, 14, 28)")
     if fill == "noise":  # which must not be the same behind the same place of two images
         seed = zlib.crc32(image.numpy().tobytes(), int(seed))
     step, parts = scaled(stride, image), []
