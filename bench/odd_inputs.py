@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import shutil
+import socket
 import struct
 import threading
 import warnings
@@ -35,7 +36,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import xfvlib as xfv
-from xfvlib import alignment, conditions, evaluation, frequency, perturb, plots, sanity, widgets
+from xfvlib import alignment, conditions, evaluation, frequency, gradients, notebook, perturb, plots, sanity, widgets
 
 from xfvlib.faithfulness import (
     areas, compare, compare_all, deletion_area, deletion_scores, deletion_table, first_pixels, gains, progressively, read_table, save_table,
@@ -300,26 +301,32 @@ def saved(image, name, format=None, **options):
     return Path(name)
 
 
-def raw_png(width, height, depth, colour, row=None, rows=None):
+def raw_png(width, height, depth, colour, row=None, rows=None, text=0):
     """A PNG of any size, rows of zeros unless given."""
     packer, parts = zlib.compressobj(1), []
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     for i in range(height if rows is None else rows):
         parts.append(packer.compress(b"\0" + (bytes(-(-width * bits // 8)) if row is None else row(i))))
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)), (b"IDAT", b"".join(parts) + packer.flush()), (b"IEND", b"")]
+    if text:
+        chunks.insert(1, (b"zTXt", b"a\0\0" + zlib.compress(bytes(text), 1)))
     return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(x)) + t + x + struct.pack(">I", zlib.crc32(t + x)) for t, x in chunks)
 
 
 def patched_header(kind):
     """An image file whose header says that it is enormous."""
     file = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(file, kind)
+    more = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "white")]} if kind == "webp" else {}
+    Image.new("RGB", (16, 16)).save(file, kind, **more)
     data = bytearray(file.getvalue())
     if kind == "jpeg":
         place = data.index(b"\xff\xc0") + 5
         data[place : place + 4] = struct.pack(">HH", 65_000, 65_000)
     elif kind == "bmp":
         data[18:26] = struct.pack("<ii", 40_000, 40_000)
+    elif kind == "webp":
+        place = data.index(b"VP8X") + 12
+        data[place : place + 6] = (20_000).to_bytes(3, "little") * 2
     elif kind == "gif":
         data[6:10] = struct.pack("<HH", 65_000, 65_000)
         place = data.index(b",") + 5
@@ -384,6 +391,9 @@ def hostile_file(rng):
         "jpeg header": lambda: patched_header("jpeg"),
         "bmp header": lambda: patched_header("bmp"),
         "gif header": lambda: patched_header("gif"),
+        "webp header": lambda: patched_header("webp"),
+        "very thin": lambda: raw_png(45_000_000, 1, 1, 0),
+        "png with a long text": lambda: raw_png(20, 20, 8, 0, text=200_000_000),
         "eps": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n(harm) (w) file closefile\nshowpage\n%%EOF\n",
         "pdf": lambda: b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer <<>>\n%%EOF",
         "svg": lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>',
@@ -429,11 +439,11 @@ def photographs(rng):
     if way == "align":
         return Input(f"align {name}", lambda: xfv.align(rng.choice([path, str(path)])), refuse)
     if way == "crop":
-        check = anything if name in ("thin", "tall", "one pixel", "black", "cut", "cut jpeg") or name.startswith("bomb") else refuse
+        check = anything if name in ("thin", "tall", "very thin", "one pixel", "black", "cut", "cut jpeg", "png with a long text") or name.startswith("bomb") else refuse
         return Input(f"crop {name}", lambda: alignment.crop(path, LANDMARKS), check)
     if way == "bytes" and path.is_file() and path.stat().st_size < 10**8:
         data = path.read_bytes()
-        small = not name.startswith(("bomb", "jpeg", "bmp", "gif"))
+        small = not name.startswith(("bomb", "jpeg", "bmp", "gif", "webp"))
         check = (lambda image: None if image.width * image.height < 10**8 else refuse(image)) if small or "bomb" in name else anything
         return Input(f"bytes of {name}", lambda: alignment.read_photo(data), check)
     for person in ("ann", "bob"):
@@ -550,7 +560,7 @@ def tables(rng):
         for i in range(rng.randint(0, 3)):
             ending = rng.choice([".pgm", ".jpg", ".PNG", ".txt", "", ".jpg.part", ".gif"])
             shutil.copy(photo, f"{person}/{i}{ending}")
-            made[person] = made.get(person, 0) + (ending in (".pgm", ".jpg", ".PNG"))
+            made[person] = made.get(person, 0) + (ending in (".pgm", ".jpg", ".PNG") and person[0] != ".")
     trick = rng.choice(["", "", "", "loop", "loose file", "nested", "directory called .jpg", "fifo", "file as root", "no root"])
     if trick == "loop" and people:
         Path(people[0], "again").symlink_to(Path().resolve())
@@ -592,7 +602,7 @@ def csv_table(rng, names):
     elif odd in ("empty label", "word", "number"):
         cells[place][2] = {"empty label": "", "word": rng.choice(["yes", "same", "T", "NA", "None", "nan"]), "number": rng.choice(["2", "-1", "0.5", "1e0"])}[odd]
     elif odd == "absent":
-        cells[place][0] = rng.choice(["absent.jpg", "..", ".", "/etc/hostname", "a" * 3000, "/dev/zero"])
+        cells[place][0] = rng.choice(["absent.jpg", "..", ".", "a" * 3000, "/dev/zero"])
     elif odd == "short row":
         cells[place] = cells[place][:2]
     elif odd == "long row":
@@ -605,7 +615,7 @@ def csv_table(rng, names):
     data = text.encode(coding) if rng.random() < 0.95 else rng.choice([b"", b"\n", b"path_a,path_b,same\n", b"\0" * 50, rng.randbytes(200), b'path_a,path_b,same\n"open,x,1'])
     Path("pairs.csv").write_bytes(data)
     what = f"csv {odd}, header {head[0]!r}, separator {comma!r}{newline!r}, {coding}, labels {word[0]!r}, fold {cells[0][3:4]} of {names[:2]}"
-    wrong = odd in ("empty name", "empty label", "absent", "short row", "long row") or (odd and odd in ("word", "number") and cells[place][2] not in ("T", "1e0"))
+    wrong = odd in ("empty name", "empty label", "absent", "short row") or (odd == "long row" and "note" not in head) or (odd and odd in ("word", "number") and cells[place][2] not in ("T", "1e0"))
 
     def read():
         pairs = xfv.load_pairs("csv", file=rng.choice(["pairs.csv", Path("pairs.csv")]), model=TINY)
@@ -782,7 +792,7 @@ def odd_table(rng):
     elif change == "names as numbers":
         table["name_a"], images = range(6), images | {i: images["p0/0"] for i in range(6)}
     elif change == "absent":
-        table.iat[0, 0] = rng.choice(["nobody", None, NAN, 5, ""])
+        table["name_a"] = [rng.choice(["nobody", None, NAN, 5, ""]), *table.name_a[1:]]
     elif change == "double":
         table = pd.concat([table, table])
     elif change == "empty":
@@ -806,7 +816,7 @@ def odd_table(rng):
             if not fine and (bool(labels[2]) or each[2] is not None):
                 return f"label {value!r} is {labels[2]} in labels and {each[2]} in the pair"
             return None if not fine or bool(labels[2]) == each[2] == bool(value) else f"label {value!r} is {labels[2]}, {each[2]}"
-        return finite(scores, (len(table),)) or (None if change in ("more columns", "index", "double", "names as numbers", "images", "name", "fold") else refuse(pairs))
+        return finite(scores, (len(pairs),)) or (None if change in ("more columns", "index", "double", "names as numbers", "images", "name", "fold") or isinstance(table, dict) else refuse(pairs))
 
     return Input(f"PairSet, {change} {short(value) if change == 'label' else ''}", use, check)
 
@@ -1037,7 +1047,7 @@ def checkpoints(rng):
     if damage == "cut":
         path.write_bytes(data[: rng.randrange(len(data))])
     elif damage == "flip":
-        place = rng.randrange(2000)
+        place = rng.randrange(min(2000, len(data)))
         path.write_bytes(data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :])
     elif damage == "bomb" and form == "zip":
         with zipfile.ZipFile(path) as old, zipfile.ZipFile("bomb.pt", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new:
@@ -1047,7 +1057,7 @@ def checkpoints(rng):
     elif damage == "safetensors":
         path = Path("net.safetensors")
         path.write_bytes(rng.choice([struct.pack("<Q", 2**62) + b"{}", struct.pack("<Q", 10) + b"not json  ", data[:1000], b"", struct.pack("<Q", 2) + b"{}", struct.pack("<Q", 66) + b'{"w":{"dtype":"F32","shape":[99999999999],"data_offsets":[0,4]}}  \0\0\0\0']))
-    fine = change in ("", "half", "double") and form in ("zip", "legacy") and not damage
+    fine = change in ("", "half", "double") and form in ("zip", "legacy") and (not damage or (damage == "bomb" and form == "legacy"))
 
     def load():
         model = xfv.load_model(rng.choice([None, "mobilefacenet"]), weights=path)
@@ -1130,7 +1140,9 @@ def methods(rng):
         return Input(f"explain {name}, threshold {short(threshold)}", lambda: xfv.explain(TINY, PAIR, name, threshold, **given), check)
     images = {"larger": torch.rand(3, 30, 30), "batch": PAIR.a[None], "uint8": (PAIR.a * 255).byte(), "nan": PAIR.a * NAN, "none": None, "array": PAIR.a.numpy(), "to 255": PAIR.a * 255, "name": "p0/0"}
     good = {"double": PAIR.a.double(), "half": PAIR.a.half(), "grad": PAIR.a.clone().requires_grad_(True), "view": PAIR.a.flip(2).flip(2), "expanded": PAIR.a[:1].expand(3, -1, -1), "black": PAIR.a * 0, "the reference": PAIR.b}
-    kind = rng.choice([*images, *good, "method", "option", "pair"])
+    kind = rng.choice([*images, *good, "method", "option", "pair", *["own"] * 6])
+    if kind == "own":
+        return own_method(rng)
     if kind == "method":
         wrong = rng.choice([*ODD, "FGGB", "fggb "])
         return Input(f"explain by {short(wrong)}", lambda: xfv.explain(TINY, PAIR, wrong), refuse)
@@ -1145,6 +1157,24 @@ def methods(rng):
     plain = lambda: METHODS[name](TINY, good[kind].detach().float().contiguous(), PAIR.b, threshold=0.3, **given)
     close = lambda m: (None if m.dtype == torch.float32 and not m.requires_grad else f"{m.dtype}, requires_grad {m.requires_grad}") or (alike(plain(), m) if kind == "half" else equal(plain(), tolerance)(m))
     return Input(f"{name} of an image: {kind}", lambda: METHODS[name](TINY, good[kind], PAIR.b, threshold=0.3, **given), close)
+
+
+def own_method(rng):
+    """A method that somebody adds, and what it gives in the place of a map."""
+    x = PAIR.a.mean(dim=0)
+    maps = {"a map": x, "double": x.double(), "with grad": x.clone().requires_grad_(True)}
+    bad = {"nan": x * NAN, "one nan": torch.where(x > 0.9, NAN, x), "infinite": x / 0, "none": None, "colours": PAIR.a, "flat": x.flatten(), "small": x[:5], "complex": x + 0j, "number": 1.0, "tuple": (x, x), "text": "map", "empty": x[:0]}
+    name = rng.choice([*maps, *bad])
+    given = {**maps, **bad}[name]
+    METHODS["own"] = rng.choice([
+        xfv.Method(pair=lambda model, image, reference: given), lambda model, image, reference, **_: given,
+        xfv.Method(prepare=lambda image: {"x": image}, finish=lambda prepared, partner: given),
+        xfv.Method(prepare=lambda embed, image: {"x": embed(lambda some: image[None], 1)}, finish=lambda prepared, partner, threshold: given),
+    ])  # fmt: skip
+    way = rng.choice(["explain", "table"])
+    call = {"explain": lambda: xfv.explain(TINY, PAIR, "own"), "table": lambda: deletion_table(TINY, FEW, ["own"], [{"metric": "deletion", "steps": 2}])}[way]
+    check = lambda r: finite(r.map_a, (20, 20)) or equal(x)(r.map_a) if way == "explain" else finite(r.area)
+    return Input(f"a method of one's own gives {name}, {way}", call, check if name in maps else refuse)
 
 
 def alike(one, other):
@@ -1598,7 +1628,7 @@ def sweeps(rng):
     if way == "pairs":
         images = dict(FEW.images)
         lost = {name: image for name, image in images.items() if name != "p0/0"}
-        pairs = rng.choice([FEW[[]], [], list(FEW), None, FEW.table, xfv.PairSet("lost", FEW.table, lost), xfv.PairSet("bytes", FEW.table, {n: (x * 255).byte() for n, x in images.items()}), xfv.PairSet("none", FEW.table.assign(same=None), images), FEW[[0, 0, 1]]])
+        pairs = rng.choice([FEW[[]], [], list(FEW), None, FEW.table, xfv.PairSet("lost", FEW.table, lost), xfv.PairSet("bytes", FEW.table, {n: (x * 255).byte() for n, x in images.items()}), FEW[[0, 0, 1]]])
         check = lambda table: refuse(table) if not isinstance(pairs, xfv.PairSet) or not len(pairs) else None if pairs.name in ("tiny",) or table.error.notna().any() else refuse(table.head(2).to_dict())
         return Input(f"sweep of {short(getattr(pairs, 'name', pairs))[:60]}", lambda: swept(pairs), check)
     if way == "read":
@@ -1813,3 +1843,79 @@ def controls(rng):
         return f"status {bad[0]!r}" if bad else None
 
     return Input(f"{which}: {[(kind, name[:12], number) for kind, name, number, _ in steps]}", use, check)
+
+
+@area("special files", 150)
+def special_files(rng):
+    """Pipes, devices, folders, links, huge files in the place of every file; damage in the cache."""
+    path = Path("lfw") / "pairs.txt"
+    path.parent.mkdir()
+    kinds = {
+        "pipe": lambda p: os.mkfifo(p), "folder": lambda p: p.mkdir(), "3 GB": lambda p: p.open("wb").truncate(3 * 10**9), "loop": lambda p: p.symlink_to(p.name), "dangling link": lambda p: p.symlink_to("absent"), "empty": lambda p: p.touch(),
+        "device": lambda p: p.symlink_to(rng.choice(["/dev/zero", "/dev/random", "/dev/null", "/dev/full", "/dev/tty", "/proc/self/environ"])), "none": lambda p: None, "socket": lambda p: socket.socket(socket.AF_UNIX).bind(str(p)),
+    }  # fmt: skip
+    readers = {
+        "csv": lambda p: xfv.load_pairs("csv", file=p, model=TINY), "bin": lambda p: xfv.load_pairs("lfw", bin=p, model=TINY), "lfw": lambda p: xfv.load_pairs("lfw", root="lfw", model=TINY), "folder": lambda p: xfv.load_pairs("folder", root=p),
+        "weights": lambda p: xfv.load_model(weights=p), "onnx": lambda p: xfv.load_model("onnx", weights=p), "safetensors": lambda p: xfv.load_model(weights=p), "photograph": lambda p: xfv.align(p), "table": read_table, "read sweep": xfv.read_sweep,
+        "costs": read_costs, "maps": lambda p: read_maps(p, "gradient", [0]), "save": lambda p: save_table(TABLE, p, {}), "sweep": lambda p: swept(out=p), "block": lambda p: xfv.read_sweep("out"), "manifest": lambda p: swept(), "cache": lambda p: some_crops()().image("ann/0"),
+    }  # fmt: skip
+    reader, kind = rng.choice(list(readers)), rng.choice(list(kinds))
+    places = {"csv": "a.csv", "bin": "a.bin", "lfw": "lfw/pairs.txt", "weights": "a.pth", "onnx": "a.onnx", "safetensors": "a.safetensors", "block": "out/blocks/000000.parquet", "manifest": "out/manifest.json"}
+    place = Path(places.get(reader, "a.jpg"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if reader == "cache":
+        return damaged_cache(rng)
+    kinds[kind](place)
+    fine = reader in ("save", "sweep", "manifest")
+    return Input(f"{reader} of {kind}", lambda: readers[reader](place), anything if fine else refuse)
+
+
+def damaged_cache(rng):
+    """A crop from landmarks that were kept and then damaged."""
+    load = some_crops()
+    before = load().image("ann/0")
+    for path in Path("landmarks").glob("*.npy"):
+        row, file = np.load(path), io.BytesIO()
+        kind = rng.choice(["empty", "cut", "text", "nan", "shape", "number", "objects", "huge", "folder", "pipe", "complex", "words"])
+        np.save(file, {"nan": row * NAN, "shape": row[:7], "number": np.array(3.0), "objects": np.array([None, "x"], object), "complex": row + 1j, "words": row.astype(str)}.get(kind, row))
+        data = {"empty": b"", "cut": file.getvalue()[:-20], "text": b"landmarks", "huge": file.getvalue().replace(b"(21,)", b"(9999999999999,)").replace(b"(20,)", b"(9999999999999,)")}.get(kind, file.getvalue())
+        path.unlink()
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.write_bytes(data)
+    return Input(f"kept landmarks are damaged: {kind}", lambda: load().image("ann/0"), equal(before, 0.02))
+
+
+@area("gradients", 100)
+def channels(rng):
+    """Channel gradients, gradients of a score, versions of an image, the notebooks' examples."""
+    option = rng.choice(["gradient", "embedding", "normalise", "channels_at_once", "image", "examples", "setup", "embed_versions", "squares", "score"])
+    value = rng.choice([v for v in ODD if not (isinstance(v, Integral) and v > 100)] + ["signed", "raw", False, 3])
+    plain = lambda: xfv.channel_gradients(TINY, PAIR.a)
+    if option == "image":
+        name, image, real = odd_image(rng)
+        fits = real and name not in ("one pixel", "wide")
+        return Input(f"channel_gradients of {name}", lambda: xfv.channel_gradients(TINY, image), (lambda g: finite(g.maps, (11, 20, 20))) if fits else refuse)
+    if option == "examples":
+        pairs = rng.choice([FEW, PAIRS, PAIRS[:1], FEW[[]], [], None, list(FEW), FEW[FEW.labels]])
+        return Input(f"examples of {short(pairs)[:50]}", lambda: notebook.examples(TINY, pairs), anything if pairs is PAIRS or pairs is FEW else refuse)
+    if option == "setup":
+        right = isinstance(value, Integral) and value >= 0
+        return Input(f"notebook_setup({short(value)})", lambda: notebook.notebook_setup(value), anything if right else refuse)
+    if option == "embed_versions":
+        count, batch = rng.choice([0, 1, 5, -1, NAN, None, "3", 2.0]), rng.choice([1, 2, 0, -1, None, "2", NAN, True, np.int64(2)])
+        right = isinstance(count, int) and count >= 1 and isinstance(batch, (int, np.int64)) and batch >= 1 and batch is not True
+        return Input(f"embed_versions, {count} in {batch}", lambda: perturb.embed_versions(TINY, lambda some: PAIR.a.expand(some.stop - some.start, -1, -1, -1), count, batch=batch), (lambda r: finite(r, (count, 11))) if right else refuse)
+    if option == "score":
+        score = rng.choice([lambda x: x.sum(), lambda x: 5.0, lambda x: None, lambda x: x.detach().sum(), lambda x: x, lambda x: x.sum() * NAN, "score", lambda x: (x > 0).sum()])
+        return Input("input_gradient of an odd score", lambda: gradients.input_gradient(score, PAIR.a), lambda g: finite(g, PAIR.a.shape))
+    if option == "squares":
+        corners = rng.choice([torch.tensor([1, 2]), torch.tensor([[0, 0], [30, 30]]), torch.tensor([-5, 3]), torch.zeros(0, 2, dtype=torch.long), torch.tensor([0.5, 1.5])])
+        return Input(f"squares at {corners.tolist()}", lambda: perturb.squares(corners, rng.choice([2, 0, 50]), (20, 20)), lambda both: finite(both[0]) or finite(both[1]))
+    allowed = {"gradient": ("absolute", "signed"), "embedding": ("unit", "raw")}
+    right = (isinstance(value, str) and value in allowed[option]) if option in allowed else True if option == "normalise" else sensible("batch", value)
+    check = lambda g: finite(g.maps, (11, 20, 20)) or (equal(plain().maps, 1e-4)(g.maps) if option == "channels_at_once" else None)
+    return Input(f"channel_gradients({option}={short(value)})", lambda: xfv.channel_gradients(TINY, PAIR.a, **{option: value}), check if right else refuse)

@@ -130,11 +130,11 @@ def pair_picker(model: FaceModel, pairs: PairSet, method: str = "fggb") -> w.VBo
         return to_png(draw_pair(e)), f"{decision}: cosine {e.score:.4f}, threshold {t:.4f}{own}"
 
     def list_pairs(_=None):
-        rows = [i for i in groups[group.value] if somebody.value in (_EVERYBODY, *map(person, names[i]))]
+        rows = [i for i in groups.get(group.value, []) if somebody.value in (_EVERYBODY, *map(person, names[i]))]
         _set_options(chosen, [(f"{' and '.join(names[i])}, cosine {scores[i]:.4f}", int(i)) for i in rows])
 
     def list_people(_=None):
-        people = {person(name) for i in groups[group.value] for name in names[i]} - {None}
+        people = {person(name) for i in groups.get(group.value, []) for name in names[i]} - {None}
         _set_options(somebody, [_EVERYBODY, *sorted(people, key=lambda p: (len(p), p))])
         list_pairs()
 

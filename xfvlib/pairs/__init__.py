@@ -16,16 +16,11 @@ from xfvlib.pairs.tables import csv_pairs, folder_pairs
 
 __all__ = ["Crops", "Pair", "PairSet", "load_pairs", "orl_photo_path", "person"]
 
-Source = str | Path | None
+Place = str | Path | None
 
 
 def load_pairs(
-    name: str = "orl",
-    *,
-    root: Source = None,
-    bin: Source = None,
-    file: Source = None,
-    model: HasAlignment | None = None,
+    name: str = "orl", *, root: Place = None, bin: Place = None, file: Place = None, model: HasAlignment | None = None
 ) -> PairSet:
     """A data set of pairs by its name, its crops aligned for a model. Images are decoded when they are asked for.
 

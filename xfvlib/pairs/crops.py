@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from functools import cache, cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from xfvlib import alignment
+from xfvlib.alignment import HasAlignment
 from xfvlib.files import DATA, kept_array, read_bytes
 
 CROPS_KEPT = 512  # decoded crops held in memory: 77 MB at 112×112
@@ -35,12 +37,7 @@ class Crops(Mapping[str, torch.Tensor]):
     """
 
     def __init__(
-        self,
-        sources: Mapping,
-        model: alignment.HasAlignment | None = None,
-        aligned: bool = False,
-        centred: bool = False,
-        landmarks: Mapping | None = None,
+        self, sources: Mapping, model: HasAlignment | None = None, aligned=False, centred=False, landmarks: Any = None
     ):
         self.sources, self.aligned, self.centred, self.landmarks = sources, aligned, centred, landmarks or {}
         self.want = alignment.wanted(model)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from xfvlib.alignment import HasAlignment
 from xfvlib.files import read_text
 from xfvlib.pairs.crops import Crops
 from xfvlib.pairs.pair import PairSet
@@ -11,7 +12,7 @@ _IMAGE = r"\s+([^\s./\\][^\s/\\]*)\s+(\d{1,9})"  # a name, which cannot lead out
 _LINES = {True: _IMAGE + r"\s+(\d{1,9})\s*", False: _IMAGE * 2 + r"\s*"}
 
 
-def lfw_pairs(root: Path, model=None) -> PairSet:
+def lfw_pairs(root: Path, model: HasAlignment | None = None) -> PairSet:
     """LFW's View 2 in its official layout: ``pairs.txt`` and ``Name/Name_0001.jpg``."""
     lists = [path for path in (root / "pairs.txt", root.parent / "pairs.txt") if path.is_file()]
     if not lists or not root.is_dir():

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from xfvlib.alignment import HasAlignment
 from xfvlib.files import DATA
 from xfvlib.pairs.crops import Crops
 from xfvlib.pairs.pair import PairSet
 
 
-def orl_pairs(_: Path, model=None) -> PairSet:
+def orl_pairs(_: Path, model: HasAlignment | None = None) -> PairSet:
     """The protocol of ``orl_pairs.csv`` over all 400 photographs, cropped at the landmarks of ``orl_landmarks.csv``."""
     landmarks = pd.read_csv(DATA / "orl_landmarks.csv", index_col="name")
     photos = {name: orl_photo_path(name) for name in landmarks.index}

@@ -94,9 +94,7 @@ class PairSet(Sequence):
 
     def __init__(self, name: str, table: pd.DataFrame | list[tuple], images: Mapping[str, torch.Tensor]):
         if not isinstance(table, (pd.DataFrame, list)) or not isinstance(images, Mapping):
-            raise TypeError(
-                f"{type(table).__name__}, {type(images).__name__}: a DataFrame and a dict of crops are needed"
-            )
+            raise TypeError(f"{type(table)} and {type(images)} were given; a DataFrame and a dict of crops are needed")
         table = pd.DataFrame(table, columns=["name_a", "name_b", "same", "fold"])
         folds = pd.to_numeric(table.fold, errors="coerce")
         good = {column: table[column].map(lambda value: isinstance(value, str)) for column in ("name_a", "name_b")}
@@ -168,7 +166,7 @@ class PairSet(Sequence):
         Raises ValueError where there are fewer.
         """
         rng, kinds = np.random.default_rng(seed), [np.flatnonzero(self.labels == same) for same in (True, False)]
-        if not isinstance(count, (int, np.integer)) or not 0 <= count <= min(map(len, kinds)):
+        if not isinstance(count, (int, np.integer)) or not 1 <= count <= min(map(len, kinds)):
             there = f"{len(kinds[0])} genuine and {len(kinds[1])} impostor pairs"
             raise ValueError(f"{self.name} has {there}; {count!r} of each were asked for")
         return self[np.sort(np.concatenate([rng.choice(rows, count, replace=False) for rows in kinds]))]
@@ -182,9 +180,7 @@ class PairSet(Sequence):
         if not all(people.values()):
             raise ValueError(f"{self.name} does not say who is in its images, so pairs of any two have no label")
         if comb(len(people), 2) > MOST_PAIRS:
-            raise ValueError(
-                f"{self.name} has {len(people):,} images, too many: at most {MOST_PAIRS:,} pairs are listed"
-            )
+            raise ValueError(f"{self.name} has {len(people):,} images, too many to list {MOST_PAIRS:,} pairs or less")
         table = pd.DataFrame(combinations(people, 2), columns=["name_a", "name_b"])
         same = table.name_a.map(people) == table.name_b.map(people)
         return PairSet(f"{self.name}, all pairs", table.assign(same=same, fold=-1), self.images)
