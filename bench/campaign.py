@@ -1,9 +1,10 @@
 """Thousands of odd inputs for the library's public functions, each in a process with limits, and what became of each.
 
-``python bench/campaign.py`` draws 5,000 of them from a seed; ``--again "photographs:37"`` repeats one and shows its traceback.
-Every input has an oracle beside it, which says whether an answer is right. What the processes may not do: take 1.5 GB more
-than they began with, go on for half a minute, write outside their own folder, start programs. Needs Linux and 2 GB of
-memory a job. The exit status is 1 where anything crashed, hung, flooded the memory, or was answered wrongly.
+``python bench/campaign.py`` draws 5,000 from a seed; ``--again "photographs:37"`` repeats one and shows its traceback.
+Every input has an oracle beside it (``bench/odd``), which says whether an answer is right. What the processes may not
+do: take 1.5 GB more than they began with, go on for half a minute, write outside their own folder, start programs. It
+needs Linux and 2 GB of memory a job. The exit status is 1 where anything crashed, hung, flooded the memory, or was
+answered wrongly.
 """
 
 import argparse
@@ -21,12 +22,13 @@ import time
 import traceback
 import warnings
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a forked process may not use its parent's threads
 sys.dont_write_bytecode = True
 
-from odd_inputs import AREAS, warm_up  # noqa: E402
+from odd import AREAS, warm_up  # noqa: E402
 
 OUTCOMES = (
     "right",
@@ -65,21 +67,15 @@ def described(error):
 
 
 def classed(error):
-    """``(outcome, detail)`` of an exception: clear where the library raised it itself, of a documented type and in words."""
+    """``(outcome, detail)`` of an exception: clear where the library itself raised it, of a usual type and in words."""
     trace = error.__traceback__
     while trace.tb_next:
         trace = trace.tb_next
     code = trace.tb_frame.f_code
     raised = "/xfvlib/" in code.co_filename and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
     by_name = isinstance(error, OSError) and error.filename is not None and str(error.filename) in str(error)
-    call = (
-        isinstance(error, TypeError)
-        and "argument" in str(error)
-        and "/xfvlib/" not in code.co_filename.replace("bench", "")
-    )
-    own_call = (
-        call and Path(code.co_filename).name == "odd_inputs.py"
-    )  # Python says which argument is unknown or missing
+    ours = Path(code.co_filename).parent.name == "odd"  # there Python says which argument is unknown or missing
+    own_call = ours and isinstance(error, TypeError) and "argument" in str(error)
     clear = (raised and isinstance(error, DOCUMENTED) and len(str(error)) > 20) or by_name or own_call
     if isinstance(error, MemoryError):
         return "flood", described(error)
@@ -96,12 +92,14 @@ class Watch:
     def hook(self, event, arguments):
         if not self.on or event not in {"open"} | CHANGES | STARTS:
             return
-        path = (
-            os.path.realpath(os.fsdecode(arguments[0])) if isinstance(arguments[0], (str, bytes, os.PathLike)) else ""
-        )
+        given = arguments[0]
+        path = os.path.realpath(os.fsdecode(given)) if isinstance(given, (str, bytes, os.PathLike)) else ""
         changes = event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES)
-        if (event in STARTS and arguments[0] != "uname") or (changes and path and path != "/dev/null" and not path.startswith(self.folder)):
-            self.seen.append(f"{event} {arguments[0]!s:.80}")
+        harmless = (
+            path in ("", os.devnull) or path.startswith(self.folder) or (event == "os.mkdir" and Path(path).exists())
+        )
+        if (event in STARTS and given != "uname") or (changes and not harmless):  # platform asks uname
+            self.seen.append(f"{event} {given!s:.80}")
 
 
 def resident(process="self"):
@@ -194,10 +192,8 @@ class Process:
         """``(area, number, what, outcome, detail)``"""
         os.close(self.pipe)
         _, status, usage = os.wait4(self.pid, 0)
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # what it may have started
-        except ProcessLookupError:
-            pass
         shutil.rmtree(self.folder, ignore_errors=True)
         outcome, detail = self.said.get("outcome"), self.said.get("detail", "")
         if self.killed:

@@ -35,7 +35,7 @@ AREAS = {}
 
 @dataclass
 class Input:
-    """``what`` in words, the ``call``, and a ``check`` of its result: None where it is right, or what is wrong with it."""
+    """``what`` in words, the ``call``, and a ``check`` of its result: None, or what is wrong with it."""
 
     what: str
     call: Callable[[], Any]
@@ -55,6 +55,8 @@ def area(name, weight):
 def short(value):
     if isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim:
         return f"<{value.dtype} {tuple(value.shape)}>"
+    if isinstance(value, (xfv.FaceModel, xfv.Pair)):
+        return f"<{type(value).__name__}>"
     return " ".join(repr(value).split())[:60]
 
 

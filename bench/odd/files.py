@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 import xfvlib as xfv
-from odd.base import KEPT, NAN, PAIR, TINY, Input, anything, area, case, equal, finite, form, refuse, short, two_people
+from odd.base import KEPT, NAN, TINY, Input, area, case, equal, form, refuse, short, two_people
 from odd.results import swept
 from xfvlib.faithfulness import read_table, save_table
 from xfvlib.models import mobilefacenet
@@ -47,8 +47,8 @@ PROGRAMS = {
     "negative strides": NDARRAY + b"((I300\nt" + DTYPE + b"C\x08xxxxxxxxI0\n(I-4096\nttR.",
     "array of a huge shape": NDARRAY + b"((I100000\nI100000\nt" + DTYPE + b"tR.",
     "object array": NDARRAY + b"((I5\ntcnumpy\ndtype\n(S'O'\ntRC\x28" + b"A" * 40 + b"tR.",
-    "huge array by its state": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR(I1\n(I4000000000\nt"
-    + DTYPE + b"I00\nC\x01xtb.",
+    "huge array by its state": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR"
+    b"(I1\n(I4000000000\nt" + DTYPE + b"I00\nC\x01xtb.",
     "state of a dtype": DTYPE + b"(I3\nS'|'\nNNNI-1\nI-1\nI63\ntb.",
     "system": b"cos\nsystem\n(S'touch harm'\ntR.",
     "eval by inst": b"(S'open(\"harm\", \"w\")'\nibuiltins\neval\n.",
@@ -110,13 +110,15 @@ def bin_files(rng):
     """.bin files: labels, images, dtypes, protocols, damage, crafted pickles."""
     labels = [rng.random() < 0.5 for _ in range(rng.randint(1, 3))]
     images = [coloured_png(rng) for _ in range(2 * len(labels))]
-    first, right, given, protocol = images[0], False, None, rng.randint(0, 5)
+    first, right, given, protocol = images[0], False, (images, labels), rng.randint(0, 5)
     kind = rng.choice(["plain", "label", "image", "structure", "damage", "insert", "soup", "program", "payload"])
     what = kind
     if kind == "plain":
         arrays = [np.frombuffer(image, np.uint8) for image in images]
-        forms = {"bytes": (images, labels), "arrays": (arrays, labels), "lists": [images, labels],
-                 "bytearrays": (list(map(bytearray, images)), labels), "numpy's bools": (images, list(np.array(labels)))}  # fmt: skip
+        forms = {
+            "bytes": (images, labels), "arrays": (arrays, labels), "lists": [images, labels],
+            "bytearrays": (list(map(bytearray, images)), labels), "numpy's bools": (images, list(np.array(labels))),
+        }  # fmt: skip
         what, given, right = form(rng, forms)
     elif kind == "label":
         many = [True]
@@ -127,26 +129,31 @@ def bin_files(rng):
         given, what = (images, labels), f"label {'many' if labels[-1] is many else short(labels[-1])}"
     elif kind == "image":
         padded = np.frombuffer(first + bytes(-len(first) % 4), "i4")
-        images[0] = rng.choice([None, "", "text", b"", 5, np.zeros(5), np.zeros((4, 4), "u1"), [first], first[:60], padded,
-                                np.array([1, "a"], object), b"GIF89a" + bytes(30)])  # fmt: skip
-        given, what = (images, labels), f"image {short(images[0])}"
+        images[0] = rng.choice([None, "", "text", b"", 5, np.zeros(5), np.zeros((4, 4), "u1"), [first], first[:60],
+            padded, np.array([1, "a"], object), b"GIF89a" + bytes(30)])  # fmt: skip
+        what = f"image {short(images[0])}"
     elif kind == "structure":
         given = rng.choice([
-            (images[1:], labels), (images, labels * 2), (images, []), ([], []), (images,), (images, labels, labels), images,
-            {}, None, 5, "text", {"images": images}, (tuple(images), tuple(labels)), (labels, images), ([images], [labels]),
+            (images[1:], labels), (images, labels * 2), (images, []), ([], []), (images,), (images, labels, labels),
+            images, {}, None, 5, "text", {"images": images}, (tuple(images), tuple(labels)), (labels, images),
+            ([images], [labels]),
         ])  # fmt: skip
         right = None if isinstance(given, tuple) and given and isinstance(given[0], tuple) else False
     elif kind == "payload":
         one = rng.choice([
-            Payload(os.system, "touch harm"), Payload(open, "harm", "w"), Payload(eval, "1/0"), np.dtype("u1"), np.ndarray,
-            Payload(bytearray, 3 * 10**9), Payload(np.ndarray, (5,), "u1"), Payload(bytes, 2 * 10**9), Payload(getattr, "a", "upper"),
+            Payload(os.system, "touch harm"), Payload(open, "harm", "w"), Payload(eval, "1/0"), np.dtype("u1"),
+            np.ndarray, Payload(bytearray, 3 * 10**9), Payload(np.ndarray, (5,), "u1"), Payload(bytes, 2 * 10**9),
+            Payload(getattr, "a", "upper"),
         ])  # fmt: skip
         given = rng.choice([(images, [*labels[1:], one]), ([one, *images[1:]], labels), one])
-    data = pickle.dumps((images, labels) if given is None else given, protocol)
+    data = pickle.dumps(given, protocol)
     if kind == "program":
         what, data = rng.choice(list(PROGRAMS.items()))
         if rng.random() < 0.4 and data.endswith(b"."):  # in the place of the labels of a whole file
-            what, data = f"{what} beside images", pickle.dumps(images, 0)[:-1] + data[2 * (data[:1] == b"\x80") : -1] + b"\x86."
+            what, data = (
+                f"{what} beside images",
+                pickle.dumps(images, 0)[:-1] + data[2 * (data[:1] == b"\x80") : -1] + b"\x86.",
+            )
     elif kind == "soup":
         data = b"".join(rng.choice(SOUP) for _ in range(rng.randint(3, 40))) + b"."
     elif kind == "insert":
@@ -195,7 +202,7 @@ def folder_of_people(rng):
         "nested": lambda one: shutil.copytree(one, f"deep/{one}"),
         "folder called .jpg": lambda one: Path(one, "album.jpg").mkdir(),
         "pipe": lambda one: os.mkfifo(Path(one, "pipe.jpg")),
-    }
+    }  # fmt: skip
     trick = rng.choice(["", "", *tricks, "file as root", "no root"])
     if people and trick in tricks:
         tricks[trick](people[0])
@@ -213,15 +220,21 @@ def folder_of_people(rng):
 
 def csv_table(rng):
     """A table of pairs with something odd about it."""
-    odd_names = ["ann/0", "ann/1", "bob/0", "bob/1", "NA/001", "null", "001", "1e3", "nan", "true", "ü/é", "a b/c d",
-                 "None", "-1", "x,y", 'q"q', "ann/..//ann/2"]  # fmt: skip
+    odd_names = [
+        "ann/0", "ann/1", "bob/0", "bob/1", "NA/001", "null", "001", "1e3", "nan", "true", "ü/é", "a b/c d", "None",
+        "-1", "x,y", 'q"q', "ann/..//ann/2",
+    ]  # fmt: skip
     names = rng.sample(odd_names, 4)
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(orl_photo_path(f"s{rng.randint(1, 9)}/1"), name)
     rows = [(a, b, rng.random() < 0.5, i % 3) for i, (a, b) in enumerate(itertools.combinations(names, 2))]
-    yes, no = rng.choice([("True", "False"), ("1", "0"), ("true", "false"), ("TRUE", "FALSE"), (" true", "false "), ("1.0", "0.0")])
-    folds = rng.choice([["{}"], ["{}"], ["{}.0"], ["{}", "1.5", "1e30", "", "a", "nan", "-1", "inf", "0x1", "2e0", "True"]])
+    yes, no = rng.choice([
+        ("True", "False"), ("1", "0"), ("true", "false"), ("TRUE", "FALSE"), (" true", "false "), ("1.0", "0.0"),
+    ])  # fmt: skip
+    folds = rng.choice([
+        ["{}"], ["{}"], ["{}.0"], ["{}", "1.5", "1e30", "", "a", "nan", "-1", "inf", "0x1", "2e0", "True"],
+    ])  # fmt: skip
 
     def quoted(text):
         return '"' + text.replace('"', '""') + '"' if set(',"') & set(text) or rng.random() < 0.2 else text
@@ -241,8 +254,8 @@ def csv_table(rng):
     elif odd in ("short row", "long row"):
         row[2:] = row[2 : 2 if odd == "short row" else 4] + ["more"] * (odd == "long row")
     usual = ["path_a", "path_b", "same", "fold"]
-    head = rng.choice([usual] * 4 + [[*usual, "note"], ["a", "b", "same", "fold"], ["path_a", "path_b", "path_b", "same"],
-                                     [f" {name}" for name in usual], [name.upper() for name in usual]])  # fmt: skip
+    head = rng.choice([usual] * 4 + [[*usual, "note"], ["a", "b", "same", "fold"], ["path_a", "path_b", "path_b",
+        "same"], [f" {name}" for name in usual], [name.upper() for name in usual]])  # fmt: skip
     comma, newline = rng.choice([",", ",", ",", ", ", ";", "\t"]), rng.choice(["\n", "\n", "\r\n", "\n\n", "\r"])
     coding = rng.choice(["utf8", "utf8", "utf8", "utf-8-sig", "utf-16", "latin1"])
     text = newline.join(comma.join(line) for line in [head, *cells]) + rng.choice(["", newline])
@@ -281,13 +294,16 @@ def lfw_folder(rng):
         Path("lfw", person).mkdir(parents=True)
         for i in (1, 2, 3):
             shutil.copy(orl_photo_path(f"{source}/{i}"), f"lfw/{person}/{person}_000{i}.jpg")
-    lines = ["2\t2", "Ann\t1\t2", "Bob\t1\t3", "Ann\t1\tBob\t1", "Ann\t2\tBob\t3", "Ann\t2\t3", "Bob\t2\t3", "Bob\t1\tAnn\t3",
-             "Bob\t2\tAnn\t2"]  # fmt: skip
+    lines = [
+        "2\t2", "Ann\t1\t2", "Bob\t1\t3", "Ann\t1\tBob\t1", "Ann\t2\tBob\t3", "Ann\t2\t3", "Bob\t2\t3",
+        "Bob\t1\tAnn\t3", "Bob\t2\tAnn\t2",
+    ]  # fmt: skip
     change = rng.choice(["", "word", "drop", "double", "swap", "header", "blank", "spaces", "bytes", "absent"])
     place = rng.randrange(1, len(lines))
     if change == "word":
         words = lines[place].split("\t")
-        words[rng.randrange(len(words))] = rng.choice(["", "x", "-1", "0", "99", "1.5", "1e3", "../Bob", "²", "١", "Ann Bob"])
+        words[rng.randrange(len(words))] = rng.choice(["", "x", "-1", "0", "99", "1.5", "1e3", "../Bob", "²", "١",
+            "Ann Bob"])  # fmt: skip
         lines[place] = "\t".join(words)
     elif change == "drop":
         del lines[place]
@@ -296,7 +312,8 @@ def lfw_folder(rng):
     elif change == "swap":
         lines[1], lines[3] = lines[3], lines[1]
     elif change == "header":
-        lines[0] = rng.choice(["", "2", "8", "0", "-2 2", "2 2 2", "a b", "1000000000 1000000000", "²\t2", "1.0 2.0", "4", "1 4"])
+        lines[0] = rng.choice(["", "2", "8", "0", "-2 2", "2 2 2", "a b", "1000000000 1000000000", "²\t2", "1.0 2.0",
+            "4", "1 4"])  # fmt: skip
     elif change == "blank":
         lines.insert(place, "")
     elif change == "absent":
@@ -313,8 +330,13 @@ def lfw_folder(rng):
                 return f"{row.name_a} and {row.name_b} are same={row.same}"
         return None
 
-    right, what = change not in ("drop", "double", "swap", "bytes"), f"{change} {lines[place % len(lines)]!r} {lines[0]!r}"
-    return case(xfv.load_pairs, "lfw", root=rng.choice(["lfw", Path("lfw")]), model=TINY, right=right, check=check, what=what)
+    right, what = (
+        change not in ("drop", "double", "swap", "bytes"),
+        f"{change} {lines[place % len(lines)]!r} {lines[0]!r}",
+    )
+    return case(
+        xfv.load_pairs, "lfw", root=rng.choice(["lfw", Path("lfw")]), model=TINY, right=right, check=check, what=what
+    )
 
 
 def linear_onnx(path, shape, kind, *, external=False, outputs=1, inputs=1, opset=13):
@@ -328,7 +350,9 @@ def linear_onnx(path, shape, kind, *, external=False, outputs=1, inputs=1, opset
     nodes.append(helper.make_node("Gemm", ["f", "w"], ["y"], transB=1))
     nodes += [helper.make_node("Identity", ["y"], [f"y{i}"]) for i in range(1, outputs)]
     ins = [helper.make_tensor_value_info(f"x{i or ''}", kind, shape) for i in range(inputs)]
-    outs = [helper.make_tensor_value_info(f"y{i or ''}", kind, [shape[0] if shape else None, 6]) for i in range(outputs)]
+    outs = [
+        helper.make_tensor_value_info(f"y{i or ''}", kind, [shape[0] if shape else None, 6]) for i in range(outputs)
+    ]
     graph = helper.make_graph(nodes, "linear", ins, outs, initial)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     location = "weights.bin" if external else None
@@ -349,7 +373,8 @@ def onnx_files(rng):
     more = {"external": rng.random() < 0.15, "outputs": rng.choice([1, 1, 2]), "inputs": rng.choice([1, 1, 1, 2])}
     more["opset"] = rng.choice([13, 13, 13, 17, 999])
     path, weights, right = Path("net.onnx"), linear_onnx("net.onnx", shape, kind, **more), True
-    damage, data = rng.choice(["", "", "", "bytes", "text", "empty", "moved", "lost", "folder", "outside"]), path.read_bytes()
+    damage, data = (rng.choice(["", "", "", "bytes", "text", "empty", "moved", "lost", "folder", "outside"]),
+        path.read_bytes())  # fmt: skip
     if damage == "bytes":
         how, data = damaged(rng, data, 400)
         right = None if how == "flipped" else False
@@ -396,7 +421,8 @@ def checkpoints(rng):
     values = {
         "flat": one.flatten(), "nan": one * NAN, "complex": one + 0j, "meta": one.to("meta"), "numpy": one.numpy(),
         "list": one.tolist(), "number": 5, "object": Payload(open, "harm", "w"), "uint8": one.byte(),
-        "sparse": one.to_sparse(), "strides 0": torch_only.expand(20_000, 50_000), "shared": torch_only.expand(one.shape),
+        "sparse": one.to_sparse(), "strides 0": torch_only.expand(20_000, 50_000),
+        "shared": torch_only.expand(one.shape),
     }  # fmt: skip
     fine, lenient = ["", "", "half", "double"], ["uint8", "sparse", "strides 0", "shared", "extra"]
     change = rng.choice([*fine, *values, "missing", "extra", "payload", "nested", "empty", "not text"])
@@ -435,7 +461,10 @@ def checkpoints(rng):
         path.write_bytes(data)
         right = None if how == "flipped" else False
     elif damage == "bomb" and shape == "zip":
-        with zipfile.ZipFile(path) as old, zipfile.ZipFile("bomb.pt", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new:
+        with (
+            zipfile.ZipFile(path) as old,
+            zipfile.ZipFile("bomb.pt", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new,
+        ):
             for name in old.namelist():
                 new.writestr(name, old.read(name) + bytes(300_000_000 * name.endswith("data/0")))
         path, right = Path("bomb.pt"), False
@@ -466,28 +495,22 @@ def special_files(rng):
     kinds = {
         "pipe": os.mkfifo, "folder": Path.mkdir, "empty": Path.touch, "none": lambda path: None,
         "3 GB": lambda path: path.open("wb").truncate(3 * 10**9), "loop": lambda path: path.symlink_to(path.name),
-        "dangling link": lambda path: path.symlink_to("absent"), "device": lambda path: path.symlink_to(rng.choice(devices)),
+        "dangling link": lambda path: path.symlink_to("absent"),
+        "device": lambda path: path.symlink_to(rng.choice(devices)),
         "socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
     }  # fmt: skip
     readers = {
         "a.csv": lambda path: xfv.load_pairs("csv", file=path, model=TINY),
         "a.bin": lambda path: xfv.load_pairs("lfw", bin=path, model=TINY),
         "lfw/pairs.txt": lambda path: xfv.load_pairs("lfw", root="lfw", model=TINY),
-        "people": lambda path: xfv.load_pairs("folder", root=path),
-        "a.pth": lambda path: xfv.load_model(weights=path),
+        "people": lambda path: xfv.load_pairs("folder", root=path), "a.pth": lambda path: xfv.load_model(weights=path),
         "a.safetensors": lambda path: xfv.load_model(weights=path),
-        "a.onnx": lambda path: xfv.load_model("onnx", weights=path),
-        "a.jpg": xfv.align,
-        "a.parquet": read_table,
-        "sweep": xfv.read_sweep,
-        "costs": read_costs,
-        "maps": lambda path: read_maps(path, "gradient", [0]),
-        "out/blocks/000000.parquet": lambda path: xfv.read_sweep("out"),
-        "out/manifest.json": lambda path: swept(),
-        "saved.parquet": lambda path: save_table(KEPT.table, path, {}),
-        "out": lambda path: swept(out=path),
+        "a.onnx": lambda path: xfv.load_model("onnx", weights=path), "a.jpg": xfv.align, "a.parquet": read_table,
+        "sweep": xfv.read_sweep, "costs": read_costs, "maps": lambda path: read_maps(path, "gradient", [0]),
+        "out/blocks/000000.parquet": lambda path: xfv.read_sweep("out"), "out/manifest.json": lambda path: swept(),
+        "saved.parquet": lambda path: save_table(KEPT.table, path, {}), "out": lambda path: swept(out=path),
         "cache": None,
-    }
+    }  # fmt: skip
     (name, reader), kind = rng.choice(list(readers.items())), rng.choice(list(kinds))
     if reader is None:
         return damaged_cache(rng)
@@ -500,19 +523,26 @@ def special_files(rng):
 def damaged_cache(rng):
     """A crop from landmarks that were kept and then damaged."""
     load = two_people()
-    before, kind = load().image("ann/0"), rng.choice(["nan", "shape", "number", "objects", "complex", "words", "empty", "cut",
-                                                     "text", "huge", "folder", "pipe"])  # fmt: skip
+    before, kind = load().image("ann/0"), rng.choice(["nan", "shape", "number", "objects", "complex", "words", "empty",
+        "cut", "text", "huge", "folder", "pipe"])  # fmt: skip
     for path in Path("landmarks").glob("*.npy"):
         row, file = np.load(path), io.BytesIO()
-        altered = {"nan": row * NAN, "shape": row[:7], "number": np.array(3.0), "objects": np.array([None, "x"], object),
-                   "complex": row + 1j, "words": row.astype(str)}  # fmt: skip
+        altered = {
+            "nan": row * NAN, "shape": row[:7], "number": np.array(3.0), "objects": np.array([None, "x"], object),
+            "complex": row + 1j, "words": row.astype(str),
+        }  # fmt: skip
         np.save(file, altered.get(kind, row))
         data, size = file.getvalue(), f"({len(row)},)".encode()
         path.unlink()
         if kind in ("folder", "pipe"):
             (os.mkdir if kind == "folder" else os.mkfifo)(path)
         else:
-            altered = {"empty": b"", "cut": data[:-20], "text": b"landmarks", "huge": data.replace(size, b"(9999999999999,)")}
+            altered = {
+                "empty": b"",
+                "cut": data[:-20],
+                "text": b"landmarks",
+                "huge": data.replace(size, b"(9999999999999,)"),
+            }
             path.write_bytes(altered.get(kind, data))
     return case(lambda: load().image("ann/0"), check=equal(before, 0.02), what=f"kept landmarks: {kind}")
 
@@ -520,7 +550,8 @@ def damaged_cache(rng):
 @area("tables read", 100)
 def tables_read(rng):
     """read_table of foreign files; save_table and back."""
-    path, table, way = Path("table.parquet"), KEPT.table, rng.choice(["back", "bytes", "parquet", "metadata", "path", "save"])
+    path, table, way = (Path("table.parquet"), KEPT.table, rng.choice(["back", "bytes", "parquet", "metadata", "path",
+        "save"]))  # fmt: skip
     if way == "back":
         settings = rng.choice([{}, {"seed": 1}, {"name": "ü", "list": [1, 2]}, {"nan": NAN}])
 
@@ -528,7 +559,9 @@ def tables_read(rng):
             save_table(table, path, settings)
             return read_table(path)
 
-        check = lambda found: equal(table.area)(found[0].area) or (None if str(found[1]) == str(settings) else str(found[1]))
+        check = lambda found: (
+            equal(table.area)(found[0].area) or (None if str(found[1]) == str(settings) else str(found[1]))
+        )
         return case(back, settings, check=check)
     if way == "save":
         wrong = [table.drop(columns="area"), table.assign(area="x"), None, [], table[:0], table]
@@ -548,7 +581,6 @@ def tables_read(rng):
     if way == "metadata":
         said = {"xfvlib": rng.choice([b"{", b"\xff", b"[]", b"5", b"null"])}
         pq.write_table(pq.read_table(path).replace_schema_metadata(said), path)
-    given = path if way != "path" else rng.choice(["absent.parquet", ".", None, 5, "", Path("/dev/zero"), Path("/dev/null")])
+    given = (path if way != "path" else rng.choice(["absent.parquet", ".", None, 5, "", Path("/dev/zero"),
+        Path("/dev/null")]))  # fmt: skip
     return case(read_table, given, right=None if way == "metadata" else False, what=way)
-
-

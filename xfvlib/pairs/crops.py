@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from functools import cache, cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +36,12 @@ class Crops(Mapping[str, torch.Tensor]):
     """
 
     def __init__(
-        self, sources: Mapping, model: HasAlignment | None = None, aligned=False, centred=False, landmarks: Any = None
+        self,
+        sources: Mapping,
+        model: HasAlignment | None = None,
+        aligned: bool = False,
+        centred: bool = False,
+        landmarks: Mapping | None = None,
     ):
         self.sources, self.aligned, self.centred, self.landmarks = sources, aligned, centred, landmarks or {}
         self.want = alignment.wanted(model)

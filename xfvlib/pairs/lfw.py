@@ -51,7 +51,7 @@ def _read_pairs_txt(path):
     return rows
 
 
-def fetched_lfw_pairs(_: Path, model=None) -> PairSet:
+def fetched_lfw_pairs(_: Path, model: HasAlignment | None = None) -> PairSet:
     """The same from the folder where scikit-learn keeps LFW, which it fetches once."""
     from sklearn.datasets import fetch_lfw_pairs, get_data_home
 

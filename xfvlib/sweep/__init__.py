@@ -8,6 +8,7 @@ only record that the block is done; what a restarted sweep computes is the block
 workers that die, is left to Dask.
 """
 
+import hashlib
 import json
 import logging
 from collections import Counter, defaultdict
@@ -184,14 +185,13 @@ def connected(
 def _compute(client, job, content, missing, progress):
     """Have the missing blocks computed, and wait for all of them; RuntimeError when some failed."""
     with extra("sweep"):
-        import dask
         from distributed import as_completed
     from tqdm.auto import tqdm
 
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
-        # not scattered: Dask sends the bytes again when the workers that had them have died
-        there = client.submit(cloudpickle.loads, content, pure=False)
-    futures = dict(zip(client.map(run_block, missing, job=there, pure=False), missing))
+    # a file and its hash, not a value that workers fetch from each other, which was seen to hang on a busy machine
+    path, digest = job.scratch / "job.bin", hashlib.sha256(content).hexdigest()
+    job.put(path, content)
+    futures = dict(zip(client.map(run_block, missing, path=path, digest=digest, pure=False), missing))
     with tqdm(total=sum(len(job.tiles[number]) for number in missing), unit=" pairs", disable=not progress) as bar:
         for count, future in enumerate(as_completed(futures), 1):
             bar.update(len(job.tiles[futures[future]]))

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from itertools import product
+from pathlib import Path
 
+import cloudpickle
 import safetensors.torch
 import torch
 from filelock import FileLock
@@ -20,13 +22,23 @@ from xfvlib.sweep.folder import Job, write_block
 from xfvlib.sweep.maps import write_maps
 
 
-def run_block(number: int, job: Job) -> None:
-    """Explain and score the pairs of one block, and write its file."""
+def run_block(number: int, path: Path, digest: str) -> None:
+    """Explain and score the pairs of one block of the job in a file, and write the block's file."""
     with one_torch_thread():
+        job = _loaded(path, digest)
         costs = Counter(block=number, preparations=0, preparing=0)
         with _timed(costs, "total"):
             rows = _rows(job, number, costs)
         write_block(job, number, rows, costs)
+
+
+@lru_cache(1)
+def _loaded(path: Path, digest: str) -> Job:
+    """The job, read once a process. The hash came with the task: what somebody else put there is not unpickled."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(f"{path} is not the job that this sweep wrote; leave its scratch folder alone")
+    return cloudpickle.loads(content)
 
 
 def _rows(job, number, costs):
