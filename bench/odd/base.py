@@ -53,6 +53,8 @@ def area(name, weight):
 
 
 def short(value):
+    if isinstance(value, torch.Tensor) and value.is_nested:
+        return "<nested>"
     if isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim:
         return f"<{value.dtype} {tuple(value.shape)}>"
     if isinstance(value, (xfv.FaceModel, xfv.Pair)):

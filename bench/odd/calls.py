@@ -379,12 +379,14 @@ def sensible(option, value):
     """Whether an odd value can be meant; None where that may be seen either way."""
     if value is None and option in ("tmax", "step", "layer"):
         return True
+    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0:
+        return None
     if option in COUNTS:
         return is_count(value)
     if option in LENGTHS | NOT_NEGATIVE:
         return is_number(value) and (value > 0 or (value == 0 and option in NOT_NEGATIVE))
     if option in WORDS:
-        return (option == "scoring" and value in (1, 2, 3)) or (isinstance(value, str) and value == "mean")
+        return (option == "scoring" and is_count(value) and value <= 3) or (isinstance(value, str) and value == "mean")
     if option in ("stop", "th"):
         return isinstance(value, Real) and not math.isnan(value)
     return None

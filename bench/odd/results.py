@@ -225,7 +225,7 @@ FUNCTIONS = {
     labels: evaluation.accuracy(scores, labels, 0.2), "tar_at_far": lambda scores,
     labels: evaluation.tar_at_far(scores, labels, 0.1), "mean_interval": evaluation.mean_interval,
     "cross_validated_accuracy": lambda scores,
-    labels: evaluation.cross_validated_accuracy(scores, labels, np.arange(len(scores)) % 2),
+    labels: evaluation.cross_validated_accuracy(scores, labels, np.arange(np.size(scores)) % 2),
 }  # fmt: skip
 
 
