@@ -40,6 +40,7 @@ VARIANTS = {  # the choices that the paper leaves open
     "fggb, raw": {"method": "fggb", "embedding": "raw"},
     "fggb, not normalised": {"method": "fggb", "normalise": False},
     "fggb, blur 0": {"method": "fggb", "blur": 0},
+    "fggb, clipped first": {"method": "fggb", "part": ["similarity", "dissimilarity"]},  # of genuine, of impostor pairs
 }
 PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  # seconds a pair, of each family
 
@@ -69,7 +70,7 @@ def seconds_a_pair(model, pairs, methods, path):
             for pair in (genuine, genuine, impostor):  # the first time may import a package
                 with one_torch_thread():
                     start = time.perf_counter()
-                    xfv.explain(model, pair, **given)
+                    xfv.explain(model, pair, **sweeps_of(WORK, pairs, given)[0][2])
                 spent.append(time.perf_counter() - start)
             known[label] = round(sum(spent[1:]) / 2, 3)
             write_whole(path, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
@@ -107,14 +108,24 @@ def make(arguments, model, many, methods, seconds, client):
         chosen = many if seconds[label] < SLOW else fewer
         print(f"{label}: {seconds[label]:.1f} s a pair, {len(chosen)} pairs", flush=True)
         folder = work / label.replace(" ", "_")
-        tables.append(xfv.sweep(model, chosen, {label: given}, metrics, out=folder, controls=False, **shared))
-        made_by[label] = json.loads((folder / "manifest.json").read_text())
+        for out, some, options in sweeps_of(folder, chosen, given):
+            tables.append(xfv.sweep(model, some, {label: options}, metrics, out=out, controls=False, **shared))
+        of_all = {"methods": {label: given}, "pairs": len(chosen), "data hash": data_hash(chosen)}
+        made_by[label] = json.loads((out / "manifest.json").read_text()) | of_all
         if label in PATCHED:
             patches.append(kept_patch_test(model, fewer, {label: given}, folder))
     table = numbered(pd.concat(tables), many)
     keep(arguments.setting, table, made_by, seconds)
     keep_patches(arguments.setting, numbered(pd.concat(patches), many), fewer, model, made_by)
     print(compare_all(table).to_string())
+
+
+def sweeps_of(folder, pairs, given):
+    """Folder, pairs and options of a method's sweeps: one, or where half a map ranks, one for each kind of pair."""
+    if "part" not in given:
+        return [(folder, pairs, given)]
+    kinds = {part: np.flatnonzero(pairs.labels == (part == "similarity")) for part in given["part"]}
+    return [(folder / part, pairs[rows], given | {"part": part}) for part, rows in kinds.items()]
 
 
 def kept_patch_test(model, pairs, methods, folder):
