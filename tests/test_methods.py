@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -176,6 +177,21 @@ def test_a_method_is_added_in_one_entry(tiny, crops, monkeypatch):
     assert method_called("plain").options == ["scale"] and method_called("stages").options == []
     with pytest.raises(TypeError, match="no option 'colour'; it has 'scale'"):
         xfv.explain(tiny, xfv.Pair(*crops), "plain", colour=1)
+
+
+def test_options_of_a_method_that_is_added_are_checked_by_hint_and_by_name(tiny, crops):
+    """But not its defaults, whatever they are."""
+
+    def method(image, *, colour: Literal["red", "blue"] = "red", steps: int | None = None, size: str = "large"):
+        return image.mean(dim=0)
+
+    added = Method(pair=method)
+    for options in ({}, {"colour": "blue"}, {"steps": None}, {"steps": np.int64(3)}, {"size": "small"}):
+        assert torch.equal(added(tiny, *crops, **options), crops[0].mean(dim=0))
+    with pytest.raises(ValueError, match="colour is 'green'; it must be one of 'red', 'blue'"):
+        added(tiny, *crops, colour="green")
+    with pytest.raises(ValueError, match="steps is 0; it must be a whole number of at least 1"):
+        added(tiny, *crops, steps=0)
 
 
 def test_identical_images_have_no_dissimilarity(model, pairs):
@@ -628,7 +644,7 @@ def test_methods_warn_of_nothing(tiny, crops, method):
         ("xface", {"sizes": 7}, "sizes is 7"),
         ("corrrise", {"seed": "3"}, "seed is '3'"),
         ("smoothgrad", {"seed": [1]}, "seed is"),
-        ("xface", {"blur": -5}, "above 0"),
+        ("xface", {"blur": -5}, "blur is -5; it must be a number of at least 0"),
         ("occlusion", {"stride": -7}, "above 0"),
         ("lime", {"samples": 64}, "samples is 64; .* at least 65"),
         ("lime", {"superpixels": 0}, "superpixels is 0"),

@@ -3,17 +3,16 @@
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from xfvlib.models.facemodel import FaceModel, decision_threshold  # noqa: F401
 from xfvlib.pairs import PairSet
-from xfvlib.perturb import check_count, embed_versions
+from xfvlib.perturb import check_options, embed_versions
 
 # scikit-learn and scipy.stats are imported where they are used: they take two seconds, for which every worker of a
 # sweep would wait
 
 
-def embed_images(model: FaceModel, pairs: PairSet, batch: int = 32) -> dict[str, Tensor]:
+def embed_images(model: FaceModel, pairs: PairSet, batch: int = 32) -> dict[str, torch.Tensor]:
     """Unit-length embedding of every image that the pairs use, each computed once: ``{name: (N,)}``, on the CPU.
 
     Raises a ValueError for an empty PairSet, and for a list of pairs, which does not say which images are the same.
@@ -108,9 +107,7 @@ def error_rates(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.nd
 
     scores, labels = _checked(scores, labels)
     if scores.ndim > 1 or labels.all() or not labels.any():
-        raise ValueError(
-            f"scores {scores.shape} of {labels.sum()} genuine pairs; one a pair, of both kinds, are needed"
-        )
+        raise ValueError(f"scores {scores.shape}, {labels.sum()} genuine pairs; one a pair, of both kinds, are needed")
     fmr, tar, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     return fmr, 1 - tar, thresholds
 
@@ -142,7 +139,7 @@ def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float
         (0.0, 0.5)
     """
     fmr, fnmr, thresholds = error_rates(scores, labels)
-    i = int(np.argmin(np.abs(fmr - fnmr)))
+    i = np.argmin(np.abs(fmr - fnmr))
     return float(fmr[i] + fnmr[i]) / 2, _middle_below(thresholds, i)
 
 
@@ -162,14 +159,13 @@ def tar_at_far(scores: ArrayLike, labels: ArrayLike, far: float) -> tuple[float,
     if not 0 <= _numbers("far", far) <= 1:
         raise ValueError(f"far is {far}; it must lie in [0, 1]")
     fmr, fnmr, thresholds = error_rates(scores, labels)
-    i = int(np.flatnonzero(fmr <= far)[-1])
+    i = np.flatnonzero(fmr <= far)[-1]
     return float(1 - fnmr[i]), _middle_below(thresholds, i)
 
 
-def _middle_below(thresholds: np.ndarray, i: int) -> float:
+def _middle_below(thresholds, i):
     """Middle between threshold i and the next lower one: the same decisions, and no score lies on it."""
-    above = min(thresholds[i], 1.0)
-    return float((above + thresholds[i + 1]) / 2) if i + 1 < len(thresholds) else float(above)
+    return float(np.mean([min(thresholds[i], 1.0), *thresholds[i + 1 : i + 2]]))
 
 
 def accuracy(scores: ArrayLike, labels: ArrayLike, threshold: float) -> float:
@@ -186,7 +182,7 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
     share = np.mean(np.asarray(labels))
     wrong = fmr * (1 - share) + fnmr * share
     best = np.flatnonzero(np.isclose(wrong, wrong.min()))
-    return _middle_below(thresholds, int(best[len(best) // 2]))
+    return _middle_below(thresholds, best[len(best) // 2])
 
 
 def cross_validated_accuracy(scores: ArrayLike, labels: ArrayLike, folds: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -248,11 +244,9 @@ def mean_interval(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> tup
     """
     from scipy.stats import bootstrap
 
-    check_count("draws", draws)
-    check_count("seed", seed, 0)
+    check_options(mean_interval, locals())
     values = np.atleast_1d(_numbers("values", values))
-    missing = int(np.isnan(values).sum())
-    if len(values) < 2 or missing:
+    if (missing := np.isnan(values).sum()) or len(values) < 2:
         raise ValueError(f"{len(values)} pairs, {missing} values NaN: an interval needs two pairs or more, without NaN")
     found = bootstrap((values,), np.mean, axis=0, n_resamples=draws, batch=50, method="percentile", rng=seed)
     return values.mean(axis=0), found.confidence_interval.low, found.confidence_interval.high

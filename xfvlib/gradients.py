@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xfvlib.models import FaceModel
-from xfvlib.perturb import check_count, check_known
-
-CHANNELS_AT_ONCE = 16  # a batch large enough to keep the cores busy; memory grows with it
+from xfvlib.perturb import Image, Map, check_options
 
 
 def check_differentiable(model: FaceModel) -> None:
@@ -19,7 +17,7 @@ def check_differentiable(model: FaceModel) -> None:
         raise TypeError(f"{model.name} has no gradients, which are needed here: use one that autograd sees through")
 
 
-def input_gradient(score: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+def input_gradient(score: Callable[[Tensor], Tensor], image: Image) -> Image:
     """Gradient of a score with respect to the pixels.
 
     Args:
@@ -43,11 +41,10 @@ def input_gradients(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor
     return torch.autograd.grad(score(x).sum(), x)[0]
 
 
-def cosine_to(model: FaceModel, reference: Tensor) -> Callable[[Tensor], Tensor]:
+def cosine_to(model: FaceModel, reference: Image) -> Callable[[Tensor], Tensor]:
     """The score that is explained: a callable, ``(B, 3, H, W)`` crops → ``(B,)`` cosine similarities to the reference
     ``(3, H, W)``."""
-    with torch.no_grad():
-        target = model.embed(reference[None])[0]
+    target = model.embed(reference[None])[0].detach()
     return lambda images: model.embed(images) @ target
 
 
@@ -64,12 +61,12 @@ class ChannelGradients:
     embedding: Tensor
     maps: Tensor
 
-    def weighted(self, weights: Tensor) -> Tensor:
+    def weighted(self, weights: Tensor) -> Map:
         """Sum of the maps with weights ``(N,)``: ``(H, W)``."""
         return torch.einsum("n,nhw->hw", weights.to(self.maps), self.maps)
 
 
-def channel_gradients(model: FaceModel, image: Tensor, **options) -> ChannelGradients:
+def channel_gradients(model: FaceModel, image: Image, **options) -> ChannelGradients:
     """The gradient map of every embedding channel, kept on the CPU: :class:`ChannelGradients` of ``N × H × W`` numbers.
 
     Arguments, ``options`` and errors as for :func:`each_channel_gradient`.
@@ -80,22 +77,19 @@ def channel_gradients(model: FaceModel, image: Tensor, **options) -> ChannelGrad
         >>> kept.weighted(torch.ones(12)).shape  # for any partner and threshold
         torch.Size([2, 2])
     """
-    with torch.no_grad():
-        embedding = model.embed(image[None])[0].cpu()
-    return ChannelGradients(
-        embedding, torch.cat([maps.cpu() for _, maps in each_channel_gradient(model, image, **options)])
-    )
+    maps = torch.cat([some.cpu() for _, some in each_channel_gradient(model, image, **options)])
+    return ChannelGradients(model.embed(image[None])[0].detach().cpu(), maps)
 
 
 @torch.enable_grad()
 def each_channel_gradient(
     model: FaceModel,
-    image: Tensor,
+    image: Image,
     *,
-    gradient: str = "absolute",
-    embedding: str = "unit",
+    gradient: Literal["absolute", "signed"] = "absolute",
+    embedding: Literal["unit", "raw"] = "unit",
     normalise: bool = True,
-    channels_at_once: int = CHANNELS_AT_ONCE,
+    channels_at_once: int = 16,  # enough to keep the cores busy
 ) -> Iterator[tuple[int, Tensor]]:
     """Stream the gradient maps of all embedding channels, a few at a time, so that memory does not grow with N.
 
@@ -120,17 +114,12 @@ def each_channel_gradient(
     Source: FGGB (Lu, Xu, Ebrahimi, 2024), gradient backpropagation and normalisation steps.
     """
     check_differentiable(model)
-    check_known("gradient", gradient, ("absolute", "signed"))
-    check_known("embedding", embedding, ("unit", "raw"))
-    check_count("channels_at_once", channels_at_once)
+    check_options(each_channel_gradient, locals())
     rows = min(channels_at_once, model.dim)
     batch = image.detach().to(model.device).expand(rows, -1, -1, -1)
     batch = batch.contiguous(memory_format=torch.channels_last).requires_grad_(True)
     output = model.embed(batch) if embedding == "unit" else model(batch)
-    for first in range(0, model.dim, rows):
-        count = min(rows, model.dim - first)
-        one_hot = torch.zeros_like(output)
-        one_hot[range(count), range(first, first + count)] = 1
-        colours = torch.autograd.grad(output, batch, one_hot, retain_graph=True)[0][:count]
+    for first, one_hot in zip(range(0, model.dim, rows), torch.eye(model.dim).to(output).split(rows)):
+        colours = torch.autograd.grad(output[: len(one_hot)], batch, one_hot, retain_graph=True)[0][: len(one_hot)]
         maps = (colours.abs() if gradient == "absolute" else colours).mean(dim=1)
-        yield first, F.normalize(maps.flatten(1), dim=1).view_as(maps) if normalise else maps
+        yield first, torch.nn.functional.normalize(maps.flatten(1), dim=1).view_as(maps) if normalise else maps

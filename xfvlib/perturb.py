@@ -2,8 +2,9 @@
 of it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
+from inspect import signature
 from numbers import Integral, Real
+from typing import Literal, get_args, get_origin
 
 import torch
 from scipy.ndimage import gaussian_filter
@@ -12,26 +13,30 @@ from tqdm import tqdm
 
 from xfvlib.models import FaceModel
 
-FILLS = ("black", "mean", "blur", "noise")
+Image = Tensor  # (3, H, W), RGB in [0, 1]
+Map = Tensor  # (H, W)
+Prepared = dict[str, Tensor]
+Change = Callable[[slice], Tensor]  # some versions of an image, (B, 3, H, W)
+Embed = Callable[[Change, int], Tensor]  # of so many versions, (count, N)
+Fill = Literal["black", "mean", "blur", "noise"]
+FILLS = get_args(Fill)
 
 
-def filled(image: Tensor, fill: str, seed: int = 0) -> Tensor:
+def filled(image: Image, fill: str, seed: int = 0) -> Image:
     """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or
     uniform "noise" of a seed."""
     check_known("fill", fill, FILLS)
-    if fill == "black":
-        return torch.zeros_like(image)
     if fill == "mean":
         return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
     if fill == "blur":
-        sigma = image.shape[-1] / 10
-        return torch.from_numpy(gaussian_filter(image.numpy(), (0, sigma, sigma)))
-    return torch.rand(image.shape, generator=torch.Generator().manual_seed(int(seed)))
+        return torch.from_numpy(gaussian_filter(image.numpy(), image.shape[-1] / 10, axes=(1, 2)))
+    if fill == "noise":
+        return torch.rand(image.shape, generator=torch.Generator().manual_seed(int(seed)))
+    return torch.zeros_like(image)
 
 
-def embed_versions(
-    model: FaceModel, changed: Callable[[slice], Tensor], count: int, *, batch: int = 32, progress: bool = False
-) -> Tensor:
+@torch.no_grad()
+def embed_versions(model: FaceModel, changed: Change, count: int, *, batch: int = 32, progress: bool = False) -> Tensor:
     """Embeddings of many versions of an image, of which only one batch exists at a time. Needs no gradients.
 
     Args:
@@ -48,11 +53,8 @@ def embed_versions(
         ValueError: batch is not a whole number of at least 1.
     """
     check_count("batch", batch)
-    rows = []
-    with torch.no_grad():
-        for first in tqdm(range(0, count, batch), disable=not progress, leave=False):
-            rows.append(model.embed(changed(slice(first, min(first + batch, count)))).cpu())
-    return torch.cat(rows)
+    starts = tqdm(range(0, count, batch), disable=not progress, leave=False)
+    return torch.cat([model.embed(changed(slice(first, min(first + batch, count)))).cpu() for first in starts])
 
 
 def squares(corners: Tensor, side: int, size: Sequence[int]) -> list[Tensor]:
@@ -70,16 +72,11 @@ def squares(corners: Tensor, side: int, size: Sequence[int]) -> list[Tensor]:
         >>> squares(torch.tensor([1, 0]), 2, (4, 3))
         [tensor([0., 1., 1., 0.]), tensor([1., 1., 0.])]
     """
-    both = []
-    for axis, length in enumerate(size):
-        place = torch.arange(length, device=corners.device) - corners[..., axis, None]
-        both.append(((place >= 0) & (place < side)).float())
-    return both
+    places = [torch.arange(n, device=corners.device) - corners[..., axis, None] for axis, n in enumerate(size)]
+    return [((place >= 0) & (place < side)).float() for place in places]
 
 
-def occluded(
-    embed: Callable, image: Tensor, corners: Tensor, side: int, fill: str = "black", seed: int = 0
-) -> dict[str, Tensor]:
+def occluded(embed: Embed, image: Image, corners: Tensor, side: int, fill: str = "black", seed: int = 0) -> Prepared:
     """What follows from an image alone when squares of it are filled.
 
     Args:
@@ -101,7 +98,7 @@ def occluded(
     return {"occluded": embed(filled_in, len(rows)), "rows": rows, "columns": columns}
 
 
-def spread(values: Tensor, placed: dict[str, Tensor], some: Tensor | slice = slice(None)) -> Tensor:
+def spread(values: Tensor, placed: dict[str, Tensor], some: Tensor | slice = slice(None)) -> Map:
     """Sum at every pixel of the values ``(M,)`` of the squares, or of ``some`` of them, that cover it: ``(H, W)``.
 
     Example:
@@ -113,10 +110,10 @@ def spread(values: Tensor, placed: dict[str, Tensor], some: Tensor | slice = sli
     return placed["rows"][some].T @ (values[:, None] * placed["columns"][some])
 
 
-def scaled(pixels: float, image: Tensor, base: int = 112) -> int:
+def scaled(pixels: float, image: Image, base: int = 112) -> int:
     """A length on an image ``base`` pixels high as whole pixels, at least 1, of ``image`` ``(3, H, W)``; ValueError
     unless it is above 0."""
-    check_above("a length in pixels", pixels, 0)
+    check_least("a length in pixels", pixels, 0, above=True)
     return max(1, round(pixels * image.shape[-2] / base))
 
 
@@ -126,16 +123,11 @@ def check_count(name: str, value: int, least: int = 1) -> None:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
 
 
-def check_least(name: str, value: float, least: float) -> None:
-    """Raise a ValueError unless ``value`` is a finite number of at least ``least``."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not least <= value < inf:
-        raise ValueError(f"{name} is {value!r}; it must be a number of at least {least}")
-
-
-def check_above(name: str, value: float, limit: float) -> None:
-    """Raise a ValueError unless ``value`` is a finite number above ``limit``."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not limit < value < inf:
-        raise ValueError(f"{name} is {value!r}; it must be above {limit}")
+def check_least(name: str, value: float, least: float, above: bool = False) -> None:
+    """Raise a ValueError unless ``value`` is a finite number of at least ``least``, or above it."""
+    number = isinstance(value, Real) and not isinstance(value, bool) and value < torch.inf
+    if not number or not (value > least if above else value >= least):
+        raise ValueError(f"{name} is {value!r}; it must be {'above' if above else 'a number of at least'} {least}")
 
 
 def check_known(name: str, value: object, known: Iterable) -> None:
@@ -144,22 +136,40 @@ def check_known(name: str, value: object, known: Iterable) -> None:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, known))}")
 
 
-def check_side(name: str, side: int, image: Tensor) -> None:
-    """Raise a ValueError unless a square of ``side`` pixels leaves a part of ``image`` ``(3, H, W)`` uncovered."""
+def check_options(function: Callable, given: dict) -> None:
+    """Raise a ValueError for an argument out of range: what the parameter's hint, a ``Literal``, does not list, or a
+    number that :data:`RANGES` refuses under its name. Defaults are not looked at."""
+    for name, parameter in signature(function).parameters.items():
+        if name in given and given[name] is not parameter.default:
+            if get_origin(parameter.annotation) is Literal:
+                check_known(name, given[name], get_args(parameter.annotation))
+            elif name in RANGES:
+                check, *limits = RANGES[name]
+                check(name, given[name], *limits)
+
+
+def check_side(name: str, side: int, image: Image) -> int:
+    """``side``; ValueError unless a square of so many pixels leaves a part of ``image`` ``(3, H, W)`` uncovered."""
     if side >= min(image.shape[-2:]):
-        size = tuple(image.shape[-2:])
-        raise ValueError(f"{name} makes squares of {side} pixels, which cover this image of {size}; make it smaller")
+        raise ValueError(f"{name} makes squares of {side} pixels, which cover {tuple(image.shape)}; make it smaller")
+    return side
 
 
-def checked_image(image: Tensor) -> Tensor:
+def checked_image(image: Image, name: str = "image") -> Image:
     """An image ``(3, H, W)`` as float32 on the CPU.
 
     Raises a TypeError for what is no float tensor, and a ValueError for another shape, NaN or infinite values.
     """
     if not isinstance(image, Tensor) or not image.is_floating_point():
         given = f"a {type(image).__name__} {getattr(image, 'dtype', '')}"
-        raise TypeError(f"the image is {given}; a float tensor (3, H, W), RGB in [0, 1], is needed")
+        raise TypeError(f"the {name} is {given}; a float tensor (3, H, W), RGB in [0, 1], is needed")
     if image.dim() != 3 or image.shape[0] != 3 or not image.numel() or not image.isfinite().all():
-        given = f"has shape {tuple(image.shape)}, or holds NaN or infinite values"
-        raise ValueError(f"the image {given}; (3, H, W) of finite numbers is needed")
+        raise ValueError(f"the {name} is {tuple(image.shape)}, or not finite; (3, H, W) of finite numbers is needed")
     return image.cpu().float()
+
+
+# what an option of each name must be: these names mean the same in every method
+_COUNTS = ("batch", "channels_at_once", "draws", "patches", "samples", "steps", "superpixels", "tmax")
+RANGES: dict = dict.fromkeys(_COUNTS, (check_count, 1)) | {"masks": (check_count, 2), "seed": (check_count, 0)}
+RANGES |= dict.fromkeys(("blur", "compactness", "noise"), (check_least, 0))
+RANGES |= dict.fromkeys(("sigma", "step"), (check_least, 0, True))

@@ -5,19 +5,17 @@ method, write its file and list it here; ``METHODS["mine"] = Method(pair=my_func
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
-
-from xfvlib.evaluation import decision_threshold
 from xfvlib.methods import corrrise, fggb, lime, minplus, occlusion, xface
 from xfvlib.methods.fame import fame
 from xfvlib.methods.grad_cam import grad_cam
 from xfvlib.methods.gradient import gradient, gradient_times_input
 from xfvlib.methods.integrated_gradients import integrated_gradients
-from xfvlib.methods.method import Method, Prepared, embedding_of
+from xfvlib.methods.method import Map, Method, Prepared, Threshold, embedding_of
 from xfvlib.methods.smoothgrad import smoothgrad
 from xfvlib.methods.xssab import xssab
-from xfvlib.models import FaceModel
+from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair
 
 __all__ = ["METHODS", "Explanation", "Method", "Prepared", "embedding_of", "explain", "method_called"]
@@ -39,6 +37,15 @@ METHODS = {
 }
 
 
+def _half(name: str, sign: int) -> Any:
+    """Property: what in the map of that name has the sign 1 or −1, as numbers ≥ 0."""
+
+    def half(self: Any) -> Map:
+        return (sign * getattr(self, name)).clamp(min=0)
+
+    return property(half)
+
+
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """A decision about a pair and the maps that explain it.
@@ -56,40 +63,22 @@ class Explanation:
     method: str
     score: float
     threshold: float
-    map_a: Tensor
-    map_b: Tensor
+    map_a: Map
+    map_b: Map
 
     @property
     def accepted(self) -> bool:
         return self.score >= self.threshold
 
-    @property
-    def similarity_a(self) -> Tensor:
-        return self.map_a.clamp(min=0)
-
-    @property
-    def similarity_b(self) -> Tensor:
-        return self.map_b.clamp(min=0)
-
-    @property
-    def dissimilarity_a(self) -> Tensor:
-        return (-self.map_a).clamp(min=0)
-
-    @property
-    def dissimilarity_b(self) -> Tensor:
-        return (-self.map_b).clamp(min=0)
+    similarity_a, similarity_b = _half("map_a", 1), _half("map_b", 1)
+    dissimilarity_a, dissimilarity_b = _half("map_a", -1), _half("map_b", -1)
 
     def __repr__(self) -> str:
-        decision = "accepted" if self.accepted else "rejected"
-        names = f"{self.pair.name_a} – {self.pair.name_b}"
-        return (
-            f"Explanation by {self.method}: {names} {decision}, cosine {self.score:.3f}, threshold {self.threshold:.3f}"
-        )
+        decision = f"{self.pair.name_a} – {self.pair.name_b} {'accepted' if self.accepted else 'rejected'}"
+        return f"Explanation by {self.method}: {decision}, cosine {self.score:.3f}, threshold {self.threshold:.3f}"
 
 
-def explain(
-    model: FaceModel, pair: Pair, method: str = "fggb", threshold: float | None = None, **options
-) -> Explanation:
+def explain(model: FaceModel, pair: Pair, method: str = "fggb", threshold: Threshold = None, **options) -> Explanation:
     """Decide about a pair, and explain the decision on both of its images.
 
     Args:
@@ -117,8 +106,8 @@ def explain(
         raise TypeError(f"pair is a {type(pair).__name__}; a Pair is needed: xfv.Pair(a, b), or one of a PairSet")
     how, threshold = method_called(method, model), decision_threshold(model, threshold)
     a, b = (embedding_of(model, image)["embedding"] for image in (pair.a, pair.b))
-    map_a, map_b = how.maps(model, pair.a, pair.b, threshold=threshold, **options)
-    return Explanation(pair, method, float(a @ b), threshold, map_a, map_b)  # type: ignore[arg-type]  # two sides
+    maps = how.maps(model, pair.a, pair.b, threshold=threshold, **options)
+    return Explanation(pair, method, float(a @ b), threshold, *maps)
 
 
 def method_called(name: str, model: FaceModel | None = None) -> Method:

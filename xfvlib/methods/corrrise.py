@@ -1,22 +1,22 @@
 """CorrRISE: correlation of hiding a pixel with the score (Lu, Xu, Ebrahimi, WACV 2024, arXiv 2305.08546)."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from scipy.stats import rankdata
-from torch import Tensor
 
-from xfvlib.methods.method import Embed, Prepared
-from xfvlib.perturb import check_count, check_known, check_side, scaled, squares
+from xfvlib.perturb import Embed, Image, Map, Prepared, check_side, scaled, squares
 
 
 def prepare(
     embed: Embed,
-    image: Tensor,
+    image: Image,
     *,
     masks: int = 500,
     patches: int = 10,
     patch: float = 30,
-    fill: str = "noise",
+    fill: Literal["noise", "black"] = "noise",
     seed: int = 0,
 ) -> Prepared:
     """First stage: embeddings of the image under random masks, ``"masked"`` ``(M, N)``, where it is ``"hidden"``, and
@@ -34,12 +34,7 @@ def prepare(
     Raises:
         ValueError: an unknown fill, a patch larger than the image, masks < 2, patches < 1.
     """
-    check_known("fill", fill, ("noise", "black"))
-    check_count("masks", masks, 2)
-    check_count("patches", patches)
-    side, size = scaled(patch, image), image.shape[-2:]
-    check_side("patch", side, image)
-    random = np.random.default_rng(seed)
+    side, size, random = check_side("patch", scaled(patch, image), image), image.shape[-2:], np.random.default_rng(seed)
     corners = torch.from_numpy(random.integers(0, [n - side + 1 for n in size], (masks, patches, 2)))
     words = -(-image.numel() // 8)  # of 64 bits, whole for each image, so that the batch does not change what is drawn
     rows, columns = squares(corners, side, size)
@@ -57,7 +52,7 @@ def prepare(
     return {"masked": embed(masked, masks), "hidden": hidden, "seen": (~hidden).sum(dim=0)}
 
 
-def finish(prepared: Prepared, partner: Prepared, *, correlation: str = "pearson") -> Tensor:
+def finish(prepared: Prepared, partner: Prepared, *, correlation: Literal["pearson", "rank"] = "pearson") -> Map:
     """Second stage: per pixel, the correlation over the masks of "the pixel is seen" and the cosine to the partner.
 
     Args:
@@ -74,7 +69,6 @@ def finish(prepared: Prepared, partner: Prepared, *, correlation: str = "pearson
 
     Source: the paper; the defaults are ours where its versions differ.
     """
-    check_known("correlation", correlation, ("pearson", "rank"))
     cosines = (prepared["masked"] @ partner["embedding"]).double()
     if correlation == "rank":
         cosines = torch.from_numpy(rankdata(cosines))

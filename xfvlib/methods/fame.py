@@ -1,30 +1,25 @@
 """FAME: walk the image towards and away from its partner and see which pixels had to move (Zhang, Günther, CVPRW 2026,
 arXiv 2605.12017)."""
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor
 
-from xfvlib.gradients import cosine_to
-from xfvlib.methods.fggb import blurred
-from xfvlib.models import FaceModel
-from xfvlib.perturb import check_above, check_count, check_known, check_least
+from xfvlib.gradients import FaceModel, Image, Map, cosine_to
+from xfvlib.methods.fggb import Part, blurred
 
 GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in brightness
 
 
 def fame(
     model: FaceModel,
-    image: Tensor,
-    reference: Tensor,
+    image: Image,
+    reference: Image,
     *,
-    part: str = "both",
+    part: Part = "both",
     steps: int = 500,
     step: float = 1 / 255,
     stop: float = 0.01,
     blur: float = 7.7,
-) -> Tensor:
+) -> Map:
     """FAME's similarity map minus its dissimilarity map.
 
     The similarity map shows the pixels that change while the image is moved until it is no longer like the partner, the
@@ -52,29 +47,23 @@ def fame(
         is ours,
     as are pixels in [0, 1] to walk in; the authors walk in the network's units.
     """
-    check_known("part", part, ("both", "similarity", "dissimilarity"))
-    check_count("steps", steps)
-    check_above("step", step, 0)
-    check_least("blur", blur, 0)
     image, score, total = image.to(model.device), cosine_to(model, reference), torch.tensor(0.0)
     for name, sign, loss in (("similarity", 1, score), ("dissimilarity", -1, lambda x: 1 - score(x))):
         if part in ("both", name):
             change = _walked(image, loss, steps, step, stop) - image
-            grey = torch.einsum("c,chw->hw", torch.tensor(GREY, device=image.device), change).abs()
-            moved = blurred(grey, blur)
+            moved = blurred(torch.einsum("c,chw->hw", torch.tensor(GREY, device=image.device), change).abs(), blur)
             total = total + sign * (moved - moved.min()) / (moved.max() - moved.min()).clamp(min=1e-12)
     return total
 
 
-def _walked(image: Tensor, loss: Callable, steps: int, step: float, stop: float) -> Tensor:
+def _walked(image, loss, steps, step, stop):
     """The image ``(3, H, W)`` after at most so many steps down the loss's gradient, whose largest entry makes a whole
     step."""
     x = image.detach()[None]
     for _ in range(steps):
-        x = x.requires_grad_(True)
-        value = loss(x)
-        if value.detach().item() < stop:
+        value = loss(x.requires_grad_(True))
+        if value.item() < stop:
             break
-        gradient = torch.autograd.grad(value.sum(), x)[0]
+        gradient = torch.autograd.grad(value, x)[0]
         x = x.detach() - step * gradient / gradient.abs().max().clamp(min=1e-12)
     return x.detach()[0]

@@ -1,18 +1,18 @@
 """Feature-guided gradient backpropagation (Lu, Xu, Ebrahimi, FG 2024, arXiv 2403.04549)."""
 
+from functools import wraps
+from typing import Any, Literal
+
 import torch
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
-from xfvlib.gradients import CHANNELS_AT_ONCE, each_channel_gradient
-from xfvlib.methods.method import Prepared
-from xfvlib.models import FaceModel
-from xfvlib.perturb import check_known, check_least
+from xfvlib.gradients import FaceModel, Image, Map, each_channel_gradient
+from xfvlib.perturb import Prepared
 
-PARTS = ("both", "similarity", "dissimilarity")
+Part = Literal["both", "similarity", "dissimilarity"]
 
 
-def fggb_weights(embedding: Tensor, reference_embedding: Tensor, threshold: float) -> Tensor:
+def fggb_weights(embedding: torch.Tensor, reference_embedding: torch.Tensor, threshold: float) -> torch.Tensor:
     """Weight of every channel: its part in the cosine minus its share of the threshold, w_k = F_A[k]·F_B[k] − t/N.
 
     Args:
@@ -29,27 +29,17 @@ def fggb_weights(embedding: Tensor, reference_embedding: Tensor, threshold: floa
     return embedding * reference_embedding - threshold / len(embedding)
 
 
-def prepare(
-    model: FaceModel,
-    image: Tensor,
-    *,
-    gradient: str = "absolute",
-    embedding: str = "unit",
-    normalise: bool = True,
-    channels_at_once: int = CHANNELS_AT_ONCE,
-) -> Prepared:
+@wraps(each_channel_gradient, assigned=())  # its options are the method's
+def prepare(model: FaceModel, image: Image, **options: Any) -> Prepared:
     """FGGB's first stage: the gradient map Ĝ_k of every channel, ``"maps"`` ``(N, H, W)``.
 
     Arguments and errors as for :func:`xfvlib.gradients.each_channel_gradient`: ``gradient``, ``embedding`` and
     ``normalise`` are choices that the published formulas leave open or that can be switched off.
     """
-    maps = each_channel_gradient(
-        model, image, gradient=gradient, embedding=embedding, normalise=normalise, channels_at_once=channels_at_once
-    )
-    return {"maps": torch.cat([some.cpu() for _, some in maps])}
+    return {"maps": torch.cat([maps.cpu() for _, maps in each_channel_gradient(model, image, **options)])}
 
 
-def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: float = 5.0, part: str = "both") -> Tensor:
+def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: float = 5, part: Part = "both") -> Map:
     """FGGB's second stage, a weighted sum: S = Σ_k Ĝ_k (w_k − t/N), blurred.
 
     Args:
@@ -67,8 +57,6 @@ def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: flo
     Raises:
         ValueError: blur < 0, or an unknown part.
     """
-    check_least("blur", blur, 0)
-    check_known("part", part, PARTS)
     weights = fggb_weights(prepared["embedding"], partner["embedding"], threshold)
     total = torch.einsum("n,nhw->hw", weights, prepared["maps"])
     if part != "both":
@@ -76,11 +64,10 @@ def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: flo
     return blurred(total, blur)
 
 
-def blurred(saliency: Tensor, blur: float) -> Tensor:
+def blurred(saliency: Map, blur: float) -> Map:
     """Gaussian blur of a map ``(H, W)``, sigma in pixels of a 112-pixel image; on the CPU.
 
     It reaches four sigmas; the kernels of the FGGB port and of FAME's authors, 25 and 49 pixels wide, end at 2.4 and
     3.1.
     """
-    saliency = saliency.cpu()
-    return torch.from_numpy(gaussian_filter(saliency.numpy(), blur * saliency.shape[0] / 112)) if blur else saliency
+    return torch.from_numpy(gaussian_filter(saliency.cpu().numpy(), blur * saliency.shape[0] / 112))

@@ -3,15 +3,12 @@
 import copy
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from xfvlib.gradients import cosine_to
-from xfvlib.models import FaceModel
+from xfvlib.gradients import FaceModel, Image, Map, cosine_to
 from xfvlib.perturb import check_known
 
 
-def grad_cam(model: FaceModel, image: Tensor, reference: Tensor, *, layer: str | None = None) -> Tensor:
+def grad_cam(model: FaceModel, image: Image, reference: Image, *, layer: str | None = None) -> Map:
     """Grad-CAM map of ``image``: the channels of a feature map, weighted with the mean gradient of the cosine, without
     a ReLU.
 
@@ -33,27 +30,20 @@ def grad_cam(model: FaceModel, image: Tensor, reference: Tensor, *, layer: str |
     """
     from captum.attr import LayerGradCam  # here: captum imports matplotlib
 
-    layers = spatial_layers(model)
-    if not layers:
+    if not (layers := spatial_layers(model)):
         raise ValueError(f"no layer of {model.name} makes a feature map larger than 1×1, which Grad-CAM needs")
     layer = layers[-1] if layer is None else layer
     check_known("layer", layer, layers)
     own = copy.deepcopy(model)  # captum puts hooks into it, which other threads must not meet
     coarse = LayerGradCam(cosine_to(own, reference), own.network.get_submodule(layer)).attribute(image[None]).detach()
-    return F.interpolate(coarse, tuple(image.shape[-2:]), mode="bilinear")[0, 0].cpu()
+    return torch.nn.functional.interpolate(coarse, tuple(image.shape[-2:]), mode="bilinear")[0, 0].cpu()
 
 
 def spatial_layers(model: FaceModel) -> list[str]:
     """Names of the modules of ``model.network`` that make a feature map ``(B, C, h, w)`` larger than 1×1, in the order
     they finish."""
-    finished = []
-
-    def note(name):
-        return lambda module, inputs, output: finished.append((name, getattr(output, "shape", ())))
-
-    own = copy.deepcopy(model)
+    own, finished = copy.deepcopy(model), []
     for name, module in own.network.named_modules():
-        module.register_forward_hook(note(name))
-    with torch.no_grad():
-        own(torch.zeros(1, 3, *model.size, device=model.device))
+        module.register_forward_hook(lambda *call, name=name: finished.append((name, getattr(call[-1], "shape", ()))))
+    own(torch.zeros(1, 3, *model.size))
     return [name for name, shape in finished if len(shape) == 4 and min(shape[2:]) > 1]

@@ -1,12 +1,9 @@
 """The plain gradient of the cosine similarity, and gradient × input."""
 
-from torch import Tensor
-
-from xfvlib.gradients import cosine_to, input_gradient
-from xfvlib.models import FaceModel
+from xfvlib.gradients import FaceModel, Image, Map, cosine_to, input_gradient
 
 
-def gradient(model: FaceModel, image: Tensor, reference: Tensor) -> Tensor:
+def gradient(model: FaceModel, image: Image, reference: Image) -> Map:
     """Gradient of the cosine similarity with respect to the image's pixels, averaged over colour.
 
     Args:
@@ -21,7 +18,7 @@ def gradient(model: FaceModel, image: Tensor, reference: Tensor) -> Tensor:
     return input_gradient(cosine_to(model, reference), image).mean(dim=0).cpu()
 
 
-def gradient_times_input(model: FaceModel, image: Tensor, reference: Tensor) -> Tensor:
+def gradient_times_input(model: FaceModel, image: Image, reference: Image) -> Map:
     """Gradient × input: a first-order guess of what each pixel adds to the cosine over a black one, summed over colour.
 
     Arguments and result as for :func:`gradient`, in units of cosine similarity.

@@ -1,15 +1,12 @@
 """Integrated Gradients of the cosine (Sundararajan, Taly, Yan 2017), by captum."""
 
-from torch import Tensor
-
-from xfvlib.gradients import cosine_to
-from xfvlib.models import FaceModel
-from xfvlib.perturb import FILLS, check_count, check_known, filled
+from xfvlib.gradients import FaceModel, Image, Map, cosine_to
+from xfvlib.perturb import Fill, filled
 
 
 def integrated_gradients(
-    model: FaceModel, image: Tensor, reference: Tensor, *, steps: int = 50, baseline: str = "black", batch: int = 16
-) -> Tensor:
+    model: FaceModel, image: Image, reference: Image, *, steps: int = 50, baseline: Fill = "black", batch: int = 16
+) -> Map:
     """What each pixel adds to the cosine on the straight way from a baseline image to ``image``, summed over colour.
 
     Args:
@@ -30,12 +27,6 @@ def integrated_gradients(
     """
     from captum.attr import IntegratedGradients  # here: captum imports matplotlib
 
-    check_known("baseline", baseline, FILLS)
-    check_count("steps", steps)
-    check_count("batch", batch)
-    start = filled(image, baseline).to(model.device)
-    method = IntegratedGradients(cosine_to(model, reference))
-    parts = method.attribute(
-        image[None].to(model.device), start[None], n_steps=int(steps), internal_batch_size=int(batch)
-    )
+    ends = [end[None].to(model.device) for end in (image, filled(image, baseline))]
+    parts = IntegratedGradients(cosine_to(model, reference)).attribute(*ends, n_steps=steps, internal_batch_size=batch)
     return parts[0].sum(dim=0).float().cpu()

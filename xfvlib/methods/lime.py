@@ -2,22 +2,20 @@
 
 import torch
 from scipy.cluster.vq import kmeans2
-from torch import Tensor
 
-from xfvlib.methods.method import Embed, Prepared
-from xfvlib.perturb import FILLS, check_count, check_known, check_least, filled
+from xfvlib.perturb import Embed, Fill, Image, Map, Prepared, check_count, filled
 
 KERNEL = 0.25  # width of the weights, exp(−d² / (2 · width²))
 
 
 def prepare(
     embed: Embed,
-    image: Tensor,
+    image: Image,
     *,
     samples: int = 500,
     superpixels: int = 64,
     compactness: float = 0.3,
-    fill: str = "black",
+    fill: Fill = "black",
     seed: int = 0,
 ) -> Prepared:
     """First stage: embeddings ``"masked"`` ``(samples, N)`` of the image without some of its superpixels, which are
@@ -35,18 +33,16 @@ def prepare(
     Raises:
         ValueError: an unknown fill, not more samples than superpixels, superpixels < 1, compactness < 0.
     """
-    check_known("fill", fill, FILLS)
-    check_count("superpixels", superpixels)
     labels = segments(image, superpixels, compactness)
     count = int(labels.max()) + 1
     check_count("samples", samples, count + 1)
     kept = torch.randint(2, (samples, count), generator=torch.Generator().manual_seed(int(seed))).float()
     other = filled(image, fill, seed)
-    embeddings = embed(lambda some: torch.lerp(other, image, kept[some][:, None, labels]), samples)
-    return {"masked": embeddings, "kept": kept, "labels": labels}
+    masked = embed(lambda some: torch.lerp(other, image, kept[some][:, None, labels]), samples)
+    return {"masked": masked, "kept": kept, "labels": labels}
 
 
-def finish(prepared: Prepared, partner: Prepared) -> Tensor:
+def finish(prepared: Prepared, partner: Prepared) -> Map:
     """Second stage: the coefficient of each superpixel in a linear regression of the cosine on which superpixels are
     there.
 
@@ -60,15 +56,14 @@ def finish(prepared: Prepared, partner: Prepared) -> Tensor:
     """
     from sklearn.linear_model import LinearRegression  # here: it takes two seconds to import
 
-    kept = prepared["kept"]
-    distance = 1 - (kept.sum(dim=1) / kept.shape[1]).sqrt()  # of vectors of 0 and 1
+    kept, cosines = prepared["kept"], prepared["masked"] @ partner["embedding"]
+    distance = 1 - kept.mean(dim=1).sqrt()  # of vectors of 0 and 1
     weights = torch.exp(-(distance**2) / (2 * KERNEL**2))
-    cosines = prepared["masked"] @ partner["embedding"]
-    fitted = LinearRegression().fit(kept.double().numpy(), cosines.double().numpy(), weights.double().numpy())
+    fitted = LinearRegression().fit(*(x.double().numpy() for x in (kept, cosines, weights)))
     return torch.from_numpy(fitted.coef_).float()[prepared["labels"]]
 
 
-def segments(image: Tensor, count: int, compactness: float = 0.3) -> Tensor:
+def segments(image: Image, count: int, compactness: float = 0.3) -> Map:
     """Superpixels: k-means of the pixels by colour and place, begun from a regular grid.
 
     Args:
@@ -81,14 +76,13 @@ def segments(image: Tensor, count: int, compactness: float = 0.3) -> Tensor:
         int64 ``(H, W)``, numbers 0, 1, … without a gap.
 
     Raises:
-        ValueError: more superpixels than pixels, compactness < 0.
+        ValueError: more superpixels than pixels.
 
     Example:
         >>> segments(torch.zeros(3, 8, 8), 4).unique()
         tensor([0, 1, 2, 3])
     """
     side, size = max(1, round(count**0.5)), torch.tensor(image.shape[-2:])
-    check_least("compactness", compactness, 0)
     if side > size.min():
         raise ValueError(f"{count} superpixels are asked of {size.prod()} pixels; fewer superpixels are needed")
     place = torch.cartesian_prod(*(torch.arange(n) for n in size))

@@ -1,23 +1,18 @@
 """MinPlus: blacken Gaussian regions of a face, or show them, one by one and greedily (Mery, CVPRW 2022)."""
 
+from typing import Literal
+
 import torch
-from torch import Tensor
 
-from xfvlib.methods.method import Embed, Prepared
-from xfvlib.perturb import check_above, check_count, check_known
+from xfvlib.perturb import Embed, Image, Map, Prepared
 
-PARTS = ("H0-", "H1-", "H0+", "H1+")
+Part = Literal["mean", "H0-", "H1-", "H0+", "H1+"]
+Step = float | None  # None: 16, or 32 when quick
 CANVAS = 0.01  # brightness of the near-black canvas, as a share of the image's
 
 
 def prepare(
-    embed: Embed,
-    image: Tensor,
-    *,
-    part: str = "mean",
-    quick: bool = False,
-    sigma: float = 161 / 8.5,
-    step: float | None = None,
+    embed: Embed, image: Image, *, part: Part = "mean", quick: bool = False, sigma: float = 161 / 8.5, step: Step = None
 ) -> Prepared:
     """First stage: embeddings ``(R, N)`` of the image with each of R regions blackened, ``"H0-"``, and of the
     near-black canvas with each region shown, ``"H0+"``; of the ``"canvas"`` alone; and the regions' ``"rows"`` and
@@ -38,16 +33,11 @@ def prepare(
         ValueError: an unknown part, sigma or step ≤ 0.
     """
     step = (32 if quick else 16) if step is None else step
-    check_known("part", part, ("mean", *PARTS))
-    check_above("sigma", sigma, 0)
-    check_above("step", step, 0)
     rows, columns = _gaussians(image.shape[-2:], sigma * image.shape[-2] / 256, step * image.shape[-2] / 256)
-    found = {"rows": rows, "columns": columns}
-    found["canvas"] = embed(lambda some: CANVAS * image[None], 1)[0]
-    for name, sign, seen in (("H0-", -1, 1.0), ("H0+", 1, CANVAS)):
-        if part == "mean" or part[-1] == name[-1]:
-            seen = torch.full(image.shape[-2:], seen)
-            found[name] = _embeddings(embed, image, seen, sign, rows, columns)
+    found = {"rows": rows, "columns": columns, "canvas": embed(lambda some: CANVAS * image[None], 1)[0]}
+    for end, sign, seen in (("-", -1, 1.0), ("+", 1, CANVAS)):
+        if part == "mean" or part[-1] == end:
+            found[f"H0{end}"] = _embeddings(embed, image, seen, sign, rows, columns)
     return found
 
 
@@ -56,12 +46,12 @@ def finish(
     partner: Prepared,
     *,
     embed: Embed,
-    image: Tensor,
-    part: str = "mean",
+    image: Image,
+    part: Part = "mean",
     quick: bool = False,
     tmax: int | None = None,
     th: float = 0.01,
-) -> Tensor:
+) -> Map:
     """Second stage, the MinPlus map of what makes ``image`` like its partner; the greedy parts run the network again.
 
     Four experiments give each region an effect on the cosine: H0−, what is lost when the region is blackened; H1−, the
@@ -89,28 +79,23 @@ def finish(
     adding ends.
     """
     tmax = (5 if quick else 20) if tmax is None else tmax
-    check_count("tmax", tmax)
-    rows, columns, embedding = prepared["rows"], prepared["columns"], partner["embedding"]
+    rows, columns, embedding, effects = prepared["rows"], prepared["columns"], partner["embedding"], Prepared()
     whole, canvas = (float(prepared[name] @ embedding) for name in ("embedding", "canvas"))
-    effects, dark = {}, torch.full(image.shape[-2:], CANVAS)
-    minus, plus = (-1, torch.ones_like(dark), whole, th), (1, dark, canvas, whole - th)
-    for alone, greedy, (sign, seen, cosine, last) in (("H0-", "H1-", minus), ("H0+", "H1+", plus)):
-        if part in ("mean", alone, greedy):
-            after = prepared[alone] @ embedding
-            effects[alone], effects[greedy] = sign * (after - cosine), torch.zeros(len(rows))
-            left = torch.ones(len(rows))
-            for number in range(min(tmax, len(rows)) if part != alone else 0):
-                if number:
-                    after = _embeddings(embed, image, seen, sign, rows, columns) @ embedding
+    for end, sign, seen, cosine, last in (("-", -1, 1.0, whole, th), ("+", 1, CANVAS, canvas, whole - th)):
+        if part == "mean" or part[-1] == end:
+            after, taken = prepared[f"H0{end}"] @ embedding, torch.full((len(rows),), torch.nan)
+            effects |= {f"H0{end}": sign * (after - cosine), f"H1{end}": taken}
+            for number in range(min(tmax, len(rows)) if part[:2] != "H0" else 0):
+                after = _embeddings(embed, image, seen, sign, rows, columns) @ embedding if number else after
                 change = sign * (after - cosine)
-                best = int(change.where(left > 0, -torch.inf).argmax())
-                effects[greedy][best], left[best], cosine = change[best], 0, float(after[best])
-                seen = _changed(seen, sign, rows[best : best + 1], columns[best : best + 1])[0]
+                best = int(change.where(taken.isnan(), -torch.inf).argmax())
+                taken[best], cosine = change[best], float(after[best])
+                seen = _changed(seen, sign, rows[[best]], columns[[best]])[0]
                 if sign * (cosine - last) >= 0:
                     break
-    wanted = PARTS if part == "mean" else (part,)
-    maps = [rows.T @ (effects[name][:, None] * columns) / (rows.T @ columns) for name in wanted]
-    return maps[0] if len(maps) == 1 else torch.stack([m / m.abs().max().clamp(min=1e-12) for m in maps]).mean(dim=0)
+    maps = {name: rows.T @ (x.nan_to_num()[:, None] * columns) / (rows.T @ columns) for name, x in effects.items()}
+    shares = [saliency / saliency.abs().max().clamp(min=1e-12) for saliency in maps.values()]
+    return torch.stack(shares).mean(dim=0) if part == "mean" else maps[part]
 
 
 def _changed(seen, sign, rows, columns):
@@ -122,17 +107,11 @@ def _changed(seen, sign, rows, columns):
 
 def _embeddings(embed, image, seen, sign, rows, columns):
     """Embeddings ``(R, N)`` of the image with each region gone, or come."""
-
-    def changed(some):
-        return image * _changed(seen, sign, rows[some], columns[some])[:, None]
-
-    return embed(changed, len(rows))
+    return embed(lambda some: image * _changed(seen, sign, rows[some], columns[some])[:, None], len(rows))
 
 
 def _gaussians(size, sigma, step):
     """Gaussians of height 1 in the middle of the cells of a grid: rows ``(R, H)`` and columns ``(R, W)``; their product
     is the region."""
     middles = torch.cartesian_prod(*[torch.arange(0, n, step) + (step - 1) / 2 for n in size])
-    return [
-        torch.exp(-((torch.arange(n) - middles[:, axis, None]) ** 2) / (2 * sigma**2)) for axis, n in enumerate(size)
-    ]
+    return [torch.exp(-((torch.arange(n) - at[:, None]) ** 2) / (2 * sigma**2)) for n, at in zip(size, middles.T)]

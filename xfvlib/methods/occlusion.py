@@ -1,14 +1,12 @@
 """Occlusion: what the cosine loses under a sliding square (Zeiler, Fergus 2014)."""
 
 import torch
-from torch import Tensor
 
-from xfvlib.methods.method import Embed, Prepared
-from xfvlib.perturb import FILLS, check_known, check_side, occluded, scaled, spread
+from xfvlib.perturb import Embed, Fill, Image, Map, Prepared, check_side, occluded, scaled, spread
 
 
 def prepare(
-    embed: Embed, image: Tensor, *, size: float = 14, stride: float = 7, fill: str = "black", seed: int = 0
+    embed: Embed, image: Image, *, size: float = 14, stride: float = 7, fill: Fill = "black", seed: int = 0
 ) -> Prepared:
     """First stage: embeddings of the image under every square, ``"occluded"`` ``(M, N)``, and where the squares lie.
 
@@ -22,18 +20,14 @@ def prepare(
     Raises:
         ValueError: an unknown fill, a square larger than the image, a stride larger than the square, lengths ≤ 0.
     """
-    check_known("fill", fill, FILLS)
-    side, step = scaled(size, image), scaled(stride, image)
-    check_side("size", side, image)
+    side, step = check_side("size", scaled(size, image), image), scaled(stride, image)
     if step > side:
-        raise ValueError(
-            f"stride is {stride} and size {size}: pixels between the squares would be missed; stride must be ≤ size"
-        )
+        raise ValueError(f"stride is {stride} and size {size}: pixels would be missed; stride must be ≤ size")
     starts = [torch.arange(0, length - side + step, step) for length in image.shape[-2:]]
     return occluded(embed, image, torch.cartesian_prod(*starts), side, fill, seed)
 
 
-def finish(prepared: Prepared, partner: Prepared) -> Tensor:
+def finish(prepared: Prepared, partner: Prepared) -> Map:
     """Second stage: the mean loss of cosine over the squares that cover a pixel.
 
     Returns:

@@ -1,23 +1,20 @@
 """SmoothGrad of the cosine (Smilkov et al. 2017)."""
 
 import torch
-from torch import Tensor
 
-from xfvlib.gradients import cosine_to, input_gradients
-from xfvlib.models import FaceModel
-from xfvlib.perturb import check_count, check_least
+from xfvlib.gradients import FaceModel, Image, Map, cosine_to, input_gradients
 
 
 def smoothgrad(
     model: FaceModel,
-    image: Tensor,
-    reference: Tensor,
+    image: Image,
+    reference: Image,
     *,
     samples: int = 50,
     noise: float = 0.15,
     seed: int = 0,
     batch: int = 16,
-) -> Tensor:
+) -> Map:
     """Mean gradient of the cosine over noisy copies of ``image``, averaged over colour.
 
     Args:
@@ -38,9 +35,6 @@ def smoothgrad(
 
     Source: the paper, whose figures show 10 to 20 % noise and 50 samples, and absolute values; the sign is kept here.
     """
-    check_count("samples", samples)
-    check_count("batch", batch)
-    check_least("noise", noise, 0)
     score, generator, total = cosine_to(model, reference), torch.Generator().manual_seed(int(seed)), torch.tensor(0.0)
     sigma = float(noise * (image.max() - image.min()))
     # torch draws normal numbers in sixteens: rows of whole sixteens make the noise the same in batches of any size

@@ -1,18 +1,16 @@
 """xFace: how far a sliding square moves two faces apart (Knoche et al., WACVW 2023, arXiv 2211.13735)."""
 
 import zlib
-from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
-from xfvlib.methods.method import Embed, Prepared
-from xfvlib.perturb import FILLS, check_known, check_side, occluded, scaled, spread
+from xfvlib.perturb import Embed, Fill, Image, Map, Prepared, check_side, occluded, scaled, spread
 
 
 def prepare(
-    embed: Embed, image: Tensor, *, sizes: tuple = (7, 14, 28), stride: float = 5, fill: str = "black", seed: int = 0
+    embed: Embed, image: Image, *, sizes: tuple = (7, 14, 28), stride: float = 5, fill: Fill = "black", seed: int = 0
 ) -> Prepared:
     """First stage: embeddings of the image under every square, ``"occluded"`` ``(M, N)``, and where the squares lie.
 
@@ -28,22 +26,19 @@ def prepare(
     Raises:
         ValueError: an unknown fill, no sizes, lengths ≤ 0, squares larger than the image.
     """
-    check_known("fill", fill, FILLS)
-    if not isinstance(sizes, Iterable) or not sizes:
+    if not hasattr(sizes, "__len__") or not len(sizes):
         raise ValueError(f"sizes is {sizes!r}; give the sides of one square or more, such as (7, 14, 28)")
     if fill == "noise":  # which must not be the same behind the same place of two images
-        seed = zlib.crc32(image.numpy().tobytes(), int(seed))
+        seed = zlib.crc32(image.numpy().tobytes(), seed)
     step, parts = scaled(stride, image), []
     for size in sizes:
-        side = scaled(size, image)
-        check_side(f"size {size}", side, image)
-        starts = [torch.arange(0, length - side, step) for length in image.shape[-2:]]
-        corners = torch.cartesian_prod(*starts)
+        side = check_side(f"size {size}", scaled(size, image), image)
+        corners = torch.cartesian_prod(*(torch.arange(0, length - side, step) for length in image.shape[-2:]))
         parts.append(occluded(embed, image, corners, side, fill, seed))
-    return parts[0] | {name: torch.cat([part[name] for part in parts]) for name in ("occluded", "rows", "columns")}
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def finish(prepared: Prepared, partner: Prepared, *, scoring: int = 1, blur: float = 5) -> Tensor:
+def finish(prepared: Prepared, partner: Prepared, *, scoring: Literal[1, 2, 3] = 1, blur: float = 5) -> Map:
     """Second stage, the signed xFace map: what an occluding square adds to the cosine distance, per pixel of the
     square.
 
@@ -68,7 +63,6 @@ def finish(prepared: Prepared, partner: Prepared, *, scoring: int = 1, blur: flo
         its
     squares a pixel wider than their size says; ours are as wide as they say.
     """
-    check_known("scoring", scoring, (1, 2, 3))
     clean, sides, maps = prepared["embedding"] @ partner["embedding"], prepared["rows"].sum(dim=1), []
     for side in sides.unique():
         some = sides == side
@@ -77,12 +71,6 @@ def finish(prepared: Prepared, partner: Prepared, *, scoring: int = 1, blur: flo
         other = other.mean(dim=0) if scoring == 1 else other
         added = clean - (prepared["occluded"][some] * other).sum(dim=1)
         summed = spread(added, prepared, some) / (side**2 * len(added))
-        maps.append(_kernel_blurred(summed, scaled(blur, summed[None]) if blur else 0))
-    return sum(maps) / len(maps)
-
-
-def _kernel_blurred(saliency, width):
-    """Gaussian blur of ``(H, W)`` with a kernel of ``width`` pixels (the next odd number) and a sigma as large."""
-    if not width:
-        return saliency
-    return torch.from_numpy(gaussian_filter(saliency.numpy(), width, mode="mirror", radius=width // 2))
+        width = scaled(blur, summed) if blur else 0
+        maps.append(torch.from_numpy(gaussian_filter(summed.numpy(), width, mode="mirror", radius=width // 2)))
+    return sum(maps, torch.tensor(0.0)) / len(maps)

@@ -2,12 +2,11 @@
 2024)."""
 
 import torch
-from torch import Tensor
 
-from xfvlib.models import FaceModel
+from xfvlib.gradients import FaceModel, Image, Map
 
 
-def xssab(model: FaceModel, image: Tensor, reference: Tensor, *, threshold: float) -> Tensor:
+def xssab(model: FaceModel, image: Image, reference: Image, *, threshold: float) -> Map:
     """Signed xSSAB map of ``image`` judged against ``reference``: mean over colour of |gradient|, positive part −
     negative part.
 
@@ -26,7 +25,7 @@ def xssab(model: FaceModel, image: Tensor, reference: Tensor, *, threshold: floa
     return positive.abs().mean(dim=0) - negative.abs().mean(dim=0)
 
 
-def partial_gradients(model: FaceModel, image: Tensor, reference: Tensor, threshold: float) -> list[Tensor]:
+def partial_gradients(model: FaceModel, image: Image, reference: Image, threshold: float) -> list[torch.Tensor]:
     """Gradients of the two parts of the cosine: of the channels with F_A[k]·F_B[k] ≥ t/N, and of the others.
 
     Arguments as for :func:`xssab`.
@@ -34,10 +33,8 @@ def partial_gradients(model: FaceModel, image: Tensor, reference: Tensor, thresh
     Returns:
         ``(positive, negative)``, each ``(3, H, W)``; they add up to the gradient of the cosine.
     """
-    with torch.no_grad():
-        partner = model.embed(reference[None])[0]
     x = image.detach()[None].requires_grad_(True)
-    shares = model.embed(x)[0] * partner
+    shares = model.embed(x)[0] * model.embed(reference[None])[0].detach()
     speaks_for = shares.detach() >= threshold / model.dim
     parts = (shares * speaks_for).sum(), (shares * ~speaks_for).sum()
     return [torch.autograd.grad(part, x, retain_graph=True)[0][0] for part in parts]
