@@ -503,13 +503,13 @@ def test_the_network_takes_no_memory_before_its_tensors_fit(tmp_path):
 @pytest.mark.parametrize(
     "value, words",
     [
-        (torch.full((512,), float("nan")), "1 with NaN or infinite values: bn.bias"),
-        (torch.full((512,), float("inf")), "1 with NaN or infinite values: bn.bias"),
-        (torch.zeros(512, dtype=torch.complex64), "not of float numbers: bn.bias torch.complex64"),
-        (torch.zeros(512, dtype=torch.int8), "not of float numbers: bn.bias torch.int8"),
-        (torch.zeros(512).to_sparse(), "not of float numbers: bn.bias"),
+        (torch.full((512,), float("nan")), "1 not of finite float numbers: bn.bias"),
+        (torch.full((512,), float("inf")), "1 not of finite float numbers: bn.bias"),
+        (torch.zeros(512, dtype=torch.complex64), "not of finite float numbers: bn.bias torch.complex64"),
+        (torch.zeros(512, dtype=torch.int8), "not of finite float numbers: bn.bias torch.int8"),
+        (torch.zeros(512).to_sparse(), "not of finite float numbers: bn.bias"),
         (torch.zeros(()), r"1 misshapen: bn.bias \(\) for \(512,\)"),
-        (torch.zeros(512, device="meta"), "not of float numbers: bn.bias"),
+        (torch.zeros(512, device="meta"), "not of finite float numbers: bn.bias"),
     ],
     ids=["nan", "inf", "complex", "integer", "sparse", "scalar", "meta"],
 )

@@ -1,16 +1,14 @@
 """Face recognisers behind one interface: RGB crops in, unit-length embeddings out."""
 
-from collections.abc import Callable
-from functools import partial
 from os import PathLike
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
 
+from xfvlib.extras import extra
 from xfvlib.files import DATA
-from xfvlib.models import checkpoints, dlib_resnet, frbench, onnx
+from xfvlib.models import checkpoints, dlib_resnet, onnx
 from xfvlib.models.facemodel import FaceModel
 
 __all__ = ["FaceModel", "load_model"]
@@ -48,26 +46,37 @@ def load_model(name: str | None = None, weights: str | PathLike | None = None, *
         >>> load_model(weights="backbone.pth")  # doctest: +SKIP
     """
     name = ("" if weights is not None else next(iter(BUNDLED))) if name is None else str(name)
-    load: Callable[[], tuple[nn.Module, dict]]
     if weights is None and name in BUNDLED:
-        load = BUNDLED[name]
+        network, known = BUNDLED[name]()
     elif weights is None and name.startswith("frbench:"):
-        load = partial(frbench.load_network, name.removeprefix("frbench:"))
+        network, known = _from_frbench(name.removeprefix("frbench:"))
     elif weights is not None and name in ("", *FROM_FILE):
-        onnx_file = name == "onnx" or str(weights).lower().endswith(".onnx")
-        load = partial(onnx.load_network, weights) if onnx_file else partial(checkpoints.load_checkpoint, weights, name)
+        is_onnx = name == "onnx" or str(weights).lower().endswith(".onnx")
+        network, known = onnx.load_network(weights) if is_onnx else checkpoints.load_checkpoint(weights, name)
     else:
-        raise ValueError(
-            f"there is no model {name!r} {'without' if weights is None else 'with'} weights=. Without: "
-            f"{', '.join(BUNDLED)}, frbench:…; with the path of a file (see xfvlib/models/README.md): "
-            f"{', '.join(FROM_FILE)}; your own network: xfv.FaceModel(module)"
-        )
-    network, known = load()
-    kept = {} if preprocessing else _kept_threshold(name)
+        names = f"{', '.join(BUNDLED)}, frbench:…; with the path of a file: {', '.join(FROM_FILE)}"
+        wrong = f"there is no model {name!r} {'without' if weights is None else 'with'} weights="
+        raise ValueError(f"{wrong}; without: {names}; your own network: xfv.FaceModel(module)")
+    table = pd.read_csv(DATA / "thresholds.csv", index_col="model", encoding="utf8")
+    kept = {} if preprocessing else table.rename(columns={"source": "threshold_source"}).to_dict("index").get(name, {})
     return FaceModel(network, **({"name": name} | kept | known | preprocessing))
 
 
-def _kept_threshold(name: str) -> dict:
-    """The kept threshold of a model and its source as keyword arguments of FaceModel, or nothing."""
-    kept = pd.read_csv(DATA / "thresholds.csv", encoding="utf8").rename(columns={"source": "threshold_source"})
-    return next(iter(kept[kept.pop("model") == name].to_dict("records")), {})
+def _from_frbench(key):
+    """``(network, known)`` for a key "backbone/loss/data" of frbench's zoo, such as "irse-50/arcface/ms1m".
+
+    frbench fetches the weights from its own release page the first time, and keeps them.
+
+    Raises:
+        ImportError: frbench is not installed.
+        ValueError: the key has not three parts, frbench does not know it, or could not fetch its weights.
+    """
+    with extra("frbench"):
+        import frbench
+    try:
+        backbone, loss, data = key.split("/")
+        zoo = frbench.FR(backbone, loss, data, eager_load=True)
+    except (KeyError, ValueError, frbench.FRBenchError) as error:
+        raise ValueError(f"frbench has no {key!r} (backbone/loss/data, as irse-50/arcface/ms1m): {error}") from error
+    made = zoo.preprocessor
+    return zoo.backbone, {"size": tuple(zoo.input_size), "mean": made.mean, "std": made.std, "channels": made.channel}

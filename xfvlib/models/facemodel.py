@@ -1,5 +1,6 @@
 """One interface to every face recogniser: RGB crops in, unit-length embeddings out."""
 
+from contextlib import suppress
 from itertools import chain
 from numbers import Integral, Real
 from typing import Any
@@ -7,8 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-_LARGEST = 1024  # pixels; no recogniser sees larger crops, and a slip of the keyboard should not fill the memory
 
 
 class FaceModel(nn.Module):
@@ -42,9 +41,6 @@ class FaceModel(nn.Module):
         torch.Size([2, 5])
     """
 
-    mean: Tensor
-    std: Tensor
-
     @torch.inference_mode(False)  # a tensor made in that mode could not be used outside it
     def __init__(
         self,
@@ -63,20 +59,20 @@ class FaceModel(nn.Module):
         super().__init__()
         if not isinstance(network, nn.Module) or isinstance(network, FaceModel):
             raise TypeError(f"network is {_described(network)}; an instance of a torch.nn.Module is needed")
-        if channels not in ("rgb", "bgr"):
-            raise ValueError(f"channels is {channels!r}; it must be 'rgb' or 'bgr'")
-        if alignment not in ("arcface", "dlib"):
-            raise ValueError(f"alignment is {alignment!r}; it must be 'arcface' or 'dlib'")
-        self.network = network
+        if channels not in ("rgb", "bgr") or alignment not in ("arcface", "dlib"):
+            raise ValueError(f"{channels=}, {alignment=}; 'rgb' or 'bgr', and 'arcface' or 'dlib' are needed")
+        sides: Any = size if isinstance(size, (tuple, list)) else (size, size)
+        # no recogniser sees larger crops, and a slip of the keyboard should not fill the memory
+        if len(sides) != 2 or not all(isinstance(side, Integral) and side in range(1, 1025) for side in sides):
+            raise ValueError(f"size is {size!r}; whole pixels are needed, 1 to 1024: one number or (height, width)")
+        self.size = (int(sides[0]), int(sides[1]))
         self.name = type(network).__name__ if name is None else str(name)
-        self.size = _checked_size(size)
+        self.network, self.differentiable = network, bool(differentiable)
         self.channels, self.alignment = channels, alignment
         self.threshold, self.threshold_source = threshold, threshold_source
         device = next(chain(network.parameters(), network.buffers()), torch.empty(0)).device
-        self.register_buffer("mean", _one_a_channel("mean", mean, -1, 2).to(device))
-        self.register_buffer("std", _one_a_channel("std", std, 0.001, 10).to(device))
-        self.differentiable = bool(differentiable)
-        self.dim = self._prepare()
+        self.mean, self.std = _three("mean", mean, -1, 2, device), _three("std", std, 0.001, 10, device)
+        self._prepare()
 
     @property
     def device(self) -> torch.device:
@@ -106,18 +102,15 @@ class FaceModel(nn.Module):
         """
         if self.network.training:
             raise ValueError(f"{self.name} is in training mode, where images change each other: call model.eval()")
-        images = images.to(self.device)
-        pixels = ((images.flip(1) if self.channels == "bgr" else images) - self.mean) / self.std
-        output = self.network(pixels.to(self.dtype))
-        output = output[0] if isinstance(output, (tuple, list)) and output else output
-        fits = isinstance(output, Tensor) and output.is_floating_point() and output.dim() == 2 and output.shape[1] > 1
-        if not fits or len(output) != len(images):
-            given = f"{self.name} made {_described(output)} of {len(images)} images"
+        pixels = ((images.flip(1) if self.channels == "bgr" else images).to(self.device) - self.mean) / self.std
+        y = self.network(pixels.to(self.dtype))
+        y = y[0] if isinstance(y, (tuple, list)) and y else y
+        if not torch.is_tensor(y) or not y.is_floating_point() or y.shape[:-1] != images.shape[:1] or y.shape[-1] < 2:
+            given = f"{self.name} made {_described(y)} of {len(images)} images"
             raise ValueError(f"{given}; float embeddings (B, N ≥ 2) are needed: put it into a module that returns them")
-        output = output.float()
-        if not output.isfinite().all():
+        if not (y := y.float()).isfinite().all():
             raise ValueError(f"{self.name} gave NaN or infinite values: look at its weights, mean= and std=")
-        return output
+        return y
 
     def embed(self, images: Tensor) -> Tensor:
         """Unit-length embeddings of aligned face crops.
@@ -135,11 +128,18 @@ class FaceModel(nn.Module):
             TypeError: not a float tensor.
             ValueError: another shape, no image, NaN or infinite values, or pixels in 0..255; see also :meth:`forward`.
         """
-        _check_images(images, self.size, self.name)
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            raise TypeError(f"images are {_described(images)}; {self.name} needs a float tensor (B, 3, H, W) in [0, 1]")
+        if images.dim() != 4 or images.shape[1:] != (3, *self.size) or not len(images):
+            given = f"images have shape {tuple(images.shape)}, not (B, 3, {self.size[0]}, {self.size[1]}), B ≥ 1"
+            raise ValueError(f"{given}: crop photographs with xfv.align(photo, model), add a batch axis by image[None]")
+        low, high = images.detach().float().aminmax()
+        if not -16 <= low <= high <= 16:
+            raise ValueError(f"pixels are {low:.4g} to {high:.4g}; finite ones in [0, 1] are needed: divide by 255")
         return F.normalize(self(images), dim=1)
 
-    def _prepare(self) -> int:
-        """N, once the network, made ready, has shown with two images that it can be used; ValueError otherwise."""
+    def _prepare(self):
+        """Make the network ready and see with two images that it can be used; ValueError otherwise."""
         noise = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float32)
         images, rounding = F.interpolate(noise, self.size, mode="bilinear"), torch.finfo(self.dtype).eps
         try:
@@ -150,78 +150,41 @@ class FaceModel(nn.Module):
                 weights.requires_grad_(False)
                 if weights.dim() == 4:
                     weights.data = weights.data.contiguous(memory_format=torch.channels_last)
-            with torch.no_grad():
-                one, other = F.normalize(self(images), dim=1)
             with torch.set_grad_enabled(self.differentiable):
+                one, other = F.normalize(self(images), dim=1)
                 alone = F.normalize(self(images[1:].requires_grad_(self.differentiable)), dim=1)[0]
-            self.differentiable = alone.requires_grad
-            if not (one.any() and other.any()):
-                raise ValueError("it gave the zero vector, which has no direction")
+            self.dim, self.differentiable = len(one), alone.requires_grad
+            if min(one.norm(), other.norm(), (one - other).norm()) <= 8 * rounding:
+                raise ValueError("zero vector, or two unlike images one embedding: look at its weights, mean= and std=")
             if len(alone) != len(other) or (alone - other).norm() > max(0.01, 20 * rounding):
-                raise ValueError(
-                    "an image's embedding depends on its batch or on chance: batch norm or dropout stay on"
-                )
-            if (one - other).norm() <= 8 * rounding:
-                raise ValueError("it gave two unlike images one embedding: look at its weights, mean= and std=")
+                raise ValueError("an embedding depends on its batch or on chance: batch norm or dropout stay on")
         except Exception as error:  # a network may raise anything
             size = "×".join(map(str, self.size))
-            raise ValueError(
-                f"{self.name} failed with crops of {size} pixels: {type(error).__name__}: {error}"
-            ) from error
-        return len(one)
+            raise ValueError(f"{self.name} failed with {size} pixels: {type(error).__name__}: {error}") from error
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         self.network.eval()  # one that is made anew from its file is not
 
     def __repr__(self) -> str:
-        crop, threshold = "×".join(map(str, self.size)), "no threshold"
-        if self.threshold is not None:
-            threshold = f"threshold {self.threshold:.4f}"
-        return f"FaceModel {self.name!r}: {crop} → {self.dim}, {threshold} ({self.threshold_source})"
+        threshold = "no threshold" if self.threshold is None else f"threshold {self.threshold:.4f}"
+        size = "×".join(map(str, self.size))
+        return f"FaceModel {self.name!r}: {size} → {self.dim}, {threshold} ({self.threshold_source})"
 
 
-def _described(value: Any) -> str:
+def _described(value):
     """What something is, for an error message."""
-    if isinstance(value, Tensor):
-        return f"a {value.dtype} tensor {tuple(value.shape)}"
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    kind = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    return f"a {value.dtype} tensor {tuple(value.shape)}" if isinstance(value, Tensor) else kind
 
 
-def _checked_size(size: Any) -> tuple[int, int]:
-    """(H, W) of one whole number or two."""
-    sides: Any = (size, size) if isinstance(size, Integral) else size
-    whole = isinstance(sides, (tuple, list)) and all(isinstance(side, Integral) for side in sides)
-    if not whole or len(sides) != 2 or not 1 <= min(sides) <= max(sides) <= _LARGEST:
-        raise ValueError(f"size is {size!r}; whole pixels are needed, 1 to {_LARGEST}: one number or (height, width)")
-    return int(sides[0]), int(sides[1])
-
-
-def _one_a_channel(what: str, value: Any, low: float, high: float) -> Tensor:
-    """One number or three as a ``(3, 1, 1)`` tensor."""
-    try:
-        values = torch.as_tensor(value, dtype=torch.float32).detach().flatten()
-    except (TypeError, ValueError, RuntimeError):
-        values = torch.empty(0)
-    if len(values) not in (1, 3) or not ((values >= low) & (values <= high)).all():
-        needed = f"one number or three from {low} to {high}, for pixels in [0, 1]: divide those of 0..255 pixels by 255"
-        raise ValueError(f"{what} is {value!r}; it must be {needed}")
-    return values.expand(3).reshape(3, 1, 1).clone()
-
-
-def _check_images(images: Any, size: tuple[int, int], name: str) -> None:
-    """Raise a TypeError or ValueError that says what is wrong with a batch of crops."""
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise TypeError(f"images are {_described(images)}; {name} needs a float tensor (B, 3, H, W), RGB in [0, 1]")
-    if images.dim() != 4 or images.shape[1:] != (3, *size) or not len(images):
-        raise ValueError(
-            f"images have shape {tuple(images.shape)}; {name} needs (B, 3, {size[0]}, {size[1]}), B ≥ 1: crop "
-            "photographs with xfv.align(photo, model), add the batch axis to a single image with image[None]"
-        )
-    low, high = (float(x) for x in images.detach().float().aminmax())
-    if not -16 <= low <= high <= 16:
-        wrong = f"pixels run from {low:.4g} to {high:.4g}"
-        raise ValueError(f"{wrong}; RGB in [0, 1] is needed, no NaN, nothing infinite: divide 0..255 pixels by 255")
+def _three(what, value, low, high, device):
+    """One number or three as a buffer ``(3, 1, 1)`` for the three channels."""
+    with suppress(TypeError, ValueError, RuntimeError):
+        values = torch.as_tensor(value, dtype=torch.float32).detach().flatten().expand(3)
+        if ((values >= low) & (values <= high)).all():
+            return nn.Buffer(values.reshape(3, 1, 1).clone().to(device))
+    raise ValueError(f"{what} is {value!r}, not 1 or 3 values in [{low}, {high}]: divide those of 0..255 pixels by 255")
 
 
 def decision_threshold(model: FaceModel, threshold: float | None = None) -> float:

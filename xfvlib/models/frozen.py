@@ -5,17 +5,16 @@ Wide convolutions back-propagate by tiles (Winograd), with fewer multiplications
 """
 
 import copy
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 
-def _per_channel(values: Tensor, x: Tensor) -> Tensor:
+def _per_channel(values, x):
     """``(C,)`` values, one for each channel of ``x``, ``(B, C)`` or ``(B, C, …)``, with axes to multiply by."""
     return values.view(-1, *(1,) * (x.dim() - 2))
 
@@ -25,9 +24,8 @@ class Affine(nn.Module):
 
     def __init__(self, norm: Any):
         super().__init__()
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        self.register_buffer("scale", scale.detach())
-        self.register_buffer("shift", (norm.bias - norm.running_mean * scale).detach())
+        scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
+        self.scale, self.shift = nn.Buffer(scale), nn.Buffer(norm.bias.detach() - norm.running_mean * scale)
 
     def forward(self, x):
         shift = _per_channel(self.shift, x)
@@ -46,22 +44,18 @@ class Slopes(nn.Module):
         return x * torch.where(x.detach() > 0, torch.ones_like(slope), slope)
 
 
-def _tile_matrices(points=(0, 2 / 3, -2 / 3, 3 / 2, -3 / 2), side=4):
-    """Winograd's matrices (on filter, on tile, on product) that make side × side results of a 3×3 convolution.
+def _tile_matrices(points=(0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)):
+    """Winograd's matrices (on filter, on tile, on product) that make 4 × 4 results of a 3×3 convolution.
 
-    They read a tile of 2 pixels more. The transpose of multiplying two polynomials by their values at the points and at
-    infinity: the filter is read at the points, and the other two matrices are those of interpolation and evaluation
-    turned round. These points keep the rounding below 2e-6 of the result; the usual 0, ±1, ±2 double it.
+    They read a tile of 2 pixels more. Values at the points and the last coefficient, the value at infinity, tell a
+    polynomial; two are multiplied by their values, and the transpose of that is a convolution. These points keep the
+    rounding below 2e-6 of the result; the usual 0, ±1, ±2 double it.
 
     Source: Lavin and Gray, CVPR 2016; both axes at once by the Kronecker product.
     """
-    at_infinity = np.eye(side)[:, -1:]
-    others = [[q for q in points if q != p] for p in points]
-    scale = [[np.prod(np.subtract(p, rest))] for p, rest in zip(points, others)]
-    on_product = np.hstack([np.vander(points, side, increasing=True).T, at_infinity])
-    on_filter = np.vstack([np.vander(points, 3, increasing=True) / scale, [0, 0, 1]])
-    on_tile = np.vstack([*([*np.poly(rest)[::-1], 0] for rest in others), np.poly(points)[::-1]])
-    return [torch.from_numpy(np.kron(one, one)) for one in (on_filter, on_tile, on_product)]
+    # from 3, 4 and 6 coefficients to the values
+    three, four, six = (np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1]]) for n in (3, 4, 6))
+    return [torch.from_numpy(np.kron(one, one)) for one in (three, np.linalg.inv(six).T, four.T)]
 
 
 _ON_FILTER, _ON_TILE, _ON_PRODUCT = _tile_matrices()
@@ -82,13 +76,12 @@ class BackwardByTiles(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         gradient = gradient.to(ctx.filters.dtype).permute(0, 2, 3, 1)  # under autocast they differ
-        batch, height, width, channels = gradient.shape
+        _, height, width, channels = gradient.shape
         padded = F.pad(gradient, (0, 0, 1, 1 + -width % 4, 1, 1 + -height % 4))
         tiles = padded.unfold(1, 6, 4).unfold(2, 6, 4).permute(4, 5, 0, 1, 2, 3)
-        rows, columns = tiles.shape[3:5]
         product = (_ON_TILE.to(gradient) @ tiles.reshape(36, -1)).view(36, -1, channels) @ ctx.filters
-        found = (_ON_PRODUCT.to(gradient) @ product.view(36, -1)).view(4, 4, batch, rows, columns, -1)
-        found = found.permute(2, 3, 0, 4, 1, 5).reshape(batch, 4 * rows, 4 * columns, -1)
+        found = (_ON_PRODUCT.to(gradient) @ product.view(36, -1)).view(4, 4, *tiles.shape[2:5], -1)
+        found = found.permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)
         return found[:, :height, :width].permute(0, 3, 1, 2), None, None
 
 
@@ -110,10 +103,13 @@ class ByTiles(nn.Module):
         return self.conv(x)
 
 
+_PLAIN = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1,
+          "padding_mode": "zeros"}  # fmt: skip
+
+
 def _is_wide(conv):
     """Whether tiles pay: a plain 3×3 convolution of so many channels that its products outweigh making the tiles."""
-    shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
-    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros") and min(conv.in_channels, conv.out_channels) >= 128
+    return isinstance(conv, nn.Conv2d) and _PLAIN.items() <= vars(conv).items() and min(conv.weight.shape[:2]) >= 128
 
 
 def _is_norm(module):
@@ -143,32 +139,26 @@ def frozen(network: nn.Module) -> nn.Module:
     network = copy.deepcopy(network).eval().double()  # rounded once: the same weights on every processor
     for module in network.modules():
         if _is_norm(module) and module.weight is None:  # which torch.fx's fuse cannot read
-            ones = torch.ones_like(module.running_var)
-            module.weight, module.bias = nn.Parameter(ones), nn.Parameter(0 * ones)
+            module.weight, module.bias = (nn.Parameter(torch.full_like(module.running_var, x)) for x in (1, 0))
     try:
         traced = torch.fx.symbolic_trace(network)
     except Exception as error:  # whatever the network's own code raises for a tensor without values
         raise ValueError(f"{kind} cannot be frozen, torch.fx does not follow it ({error}): use it as it is") from error
-    calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
-    twice = [name for name, count in calls.items() if count > 1 and traced.get_submodule(name).state_dict()]
-    if twice:
-        raise ValueError(f"{kind} cannot be frozen, it runs {', '.join(twice)} more than once: use it as it is")
+    calls = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    if twice := {name for name in calls if calls.count(name) > 1 and traced.get_submodule(name).state_dict()}:
+        raise ValueError(f"{kind} cannot be frozen, it runs {', '.join(sorted(twice))} more than once: use it as it is")
     fused: Any = fuse(traced, inplace=True, no_trace=True)
     modules = dict(fused.named_modules())
     for node in fused.graph.nodes:  # a norm before a convolution: its scale goes into the filters, its shift stays
-        nodes = (node, next(iter(node.users), node))
-        norm, conv = (modules.get(x.target) if x.op == "call_module" else None for x in nodes)
+        norm, conv = (modules.get(x.target) if x.op == "call_module" else None for x in (node, *node.users, node)[:2])
         if _is_norm(norm) and isinstance(conv, nn.Conv2d) and len(node.users) == 1 == conv.groups:
             affine: Any = Affine(norm)
             if affine.scale.abs().min() > 1e-4:
                 conv.weight.data *= _per_channel(affine.scale, conv.weight)
                 affine.shift, affine.scale = affine.shift / affine.scale, None
                 fused.set_submodule(node.target, affine)
+    kinds = {Slopes: lambda module: isinstance(module, nn.PReLU), Affine: _is_norm, ByTiles: _is_wide}
     for name, module in list(fused.named_modules()):
-        if isinstance(module, nn.PReLU):
-            fused.set_submodule(name, Slopes(module))
-        elif _is_norm(module):
-            fused.set_submodule(name, Affine(module))
-        elif isinstance(module, nn.Conv2d) and _is_wide(module):
-            fused.set_submodule(name, ByTiles(module))
+        for faster in (kind for kind, fits in kinds.items() if fits(module)):
+            fused.set_submodule(name, faster(module))
     return fused.to(types.pop() if len(types) == 1 else torch.float32)

@@ -1,10 +1,11 @@
 """The IR networks of CurricularFace (Huang et al. 2020) and AdaFace (Kim et al. 2022), in their published key names."""
 
-import re
+from fnmatch import filter as keys_like
+from itertools import pairwise
 
 from torch import Tensor, nn
 
-from xfvlib.models.iresnet import convolution
+from xfvlib.models.iresnet import convolution, projection
 
 _DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 14, 3): 50, (3, 13, 30, 3): 101}
 
@@ -18,13 +19,11 @@ class IRBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, stride: int, inner_norm: bool):
         super().__init__()
-        layers = [nn.BatchNorm2d(channels_in), convolution(channels_in, channels)]
-        layers += [nn.BatchNorm2d(channels)] if inner_norm else []
-        layers += [nn.PReLU(channels), convolution(channels, channels, stride=stride), nn.BatchNorm2d(channels)]
-        self.res_layer = nn.Sequential(*layers)
-        self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
-        if channels_in != channels:
-            self.shortcut_layer = nn.Sequential(convolution(channels_in, channels, 1, stride), nn.BatchNorm2d(channels))
+        norm = [nn.BatchNorm2d(channels)] if inner_norm else []
+        first = [nn.BatchNorm2d(channels_in), convolution(channels_in, channels), *norm, nn.PReLU(channels)]
+        self.res_layer = nn.Sequential(*first, convolution(channels, channels, stride=stride), nn.BatchNorm2d(channels))
+        same = channels_in == channels
+        self.shortcut_layer = nn.MaxPool2d(1, stride) if same else projection(channels_in, channels, stride)
 
     def forward(self, x):
         return self.res_layer(x) + self.shortcut_layer(x)
@@ -42,14 +41,11 @@ class IR(nn.Sequential):
 
     def __init__(self, counts: tuple, inner_norm: bool, affine: bool = False, dim: int = 512):
         super().__init__()
-        blocks, channels_in = [], 64
-        for stage, count in enumerate(counts):
-            channels = 64 * 2**stage
-            for i in range(count):
-                blocks.append(IRBlock(channels_in, channels, 2 if i == 0 else 1, inner_norm))
-                channels_in = channels
         self.input_layer = nn.Sequential(convolution(3, 64), nn.BatchNorm2d(64), nn.PReLU(64))
-        self.body = nn.Sequential(*blocks)
+        self.body = nn.Sequential()
+        for count, (before, channels) in zip(counts, pairwise((64, 64, 128, 256, 512))):
+            self.body.append(IRBlock(before, channels, 2, inner_norm))
+            self.body.extend(IRBlock(channels, channels, 1, inner_norm) for _ in range(count - 1))
         head = [nn.BatchNorm2d(512), nn.Dropout(0.4), nn.Flatten(), nn.Linear(512 * 7 * 7, dim)]
         self.output_layer = nn.Sequential(*head, nn.BatchNorm1d(dim, affine=affine))
 
@@ -58,11 +54,10 @@ def recognise(state: dict[str, Tensor]) -> tuple[nn.Module, dict, dict] | None:
     """The network for a checkpoint of this layout and what is known of it; see :mod:`xfvlib.models.checkpoints`."""
     if not {"input_layer.0.weight", "body.0.res_layer.0.weight"} <= state.keys():
         return None
-    widths = [len(value) for key, value in state.items() if re.fullmatch(r"body\.\d+\.res_layer\.1\.weight", key)]
+    widths = [len(state[key]) for key in keys_like(state, "body.*.res_layer.1.weight")]
     counts: tuple = tuple(widths.count(width) for width in (64, 128, 256, 512))
     inner_norm = "body.0.res_layer.2.running_mean" in state
-    dim = len(state["output_layer.3.bias"]) if "output_layer.3.bias" in state else 512
-    network = IR(counts, inner_norm, affine="output_layer.4.weight" in state, dim=dim)
+    network = IR(counts, inner_norm, "output_layer.4.weight" in state, len(state.get("output_layer.3.bias", ())) or 512)
     family, channels = ("adaface", "bgr") if inner_norm else ("curricularface", "rgb")
     known = {"name": f"{family}-ir-{_DEPTHS.get(counts, counts)}", "families": (family,), "channels": channels}
     return network, {}, known

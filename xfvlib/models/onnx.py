@@ -2,7 +2,6 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable
 from os import PathLike
 
 import torch
@@ -11,11 +10,10 @@ from torch import Tensor, nn
 from xfvlib.extras import extra
 from xfvlib.models.checkpoints import existing_file
 
-_TYPES = {"float": torch.float32, "float16": torch.float16, "double": torch.float64, "uint8": torch.uint8}
-_TYPES = {f"tensor({name})": kind for name, kind in _TYPES.items()}
+_TYPES = {f"tensor({name})": getattr(torch, name) for name in ("float", "float16", "double", "uint8")}
 
 
-def _in_batches(run: Callable[[Tensor], Tensor], x: Tensor, count: int | None) -> Tensor:
+def _in_batches(run, x, count):
     """``run`` on all rows of ``x``, or on batches of exactly ``count``, the last one filled up with its last row."""
     if count is None:
         return run(x)
@@ -43,30 +41,23 @@ class OnnxNetwork(nn.Module):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 4
         try:
-            providers = onnxruntime.get_available_providers()
-            self.session = onnxruntime.InferenceSession(str(path), options, providers)
+            self.session = onnxruntime.InferenceSession(str(path), options, onnxruntime.get_available_providers())
             tensors = onnx.load(path, load_external_data=False).graph.initializer
         except Exception as error:  # onnxruntime's own exceptions share no public base class
             raise ValueError(f"{path.name} cannot be read as an ONNX network: {str(error).splitlines()[0]}") from error
-        places = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
-        digest = hashlib.sha256()
-        for file in (path, *(path.parent / place for place in sorted(places))):
-            digest.update(file.read_bytes())
-        self.hash = digest.hexdigest()
+        beside = {path.parent / x.value for tensor in tensors for x in tensor.external_data if x.key == "location"}
+        self.hash = hashlib.sha256(b"".join(file.read_bytes() for file in (path, *sorted(beside)))).hexdigest()
         inputs = self.session.get_inputs()
         shape = [side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape] if inputs else []
-        layouts = ((1, 3), (3, 3), (1, None))  # the axis of the channels, and what the file says of it
-        axes = [axis for axis, count in layouts if len(shape) == 4 and shape[axis] == count]
+        # the axis of the channels, and what the file says of it
+        axes = [axis for axis, count in ((1, 3), (3, 3), (1, None)) if len(shape) == 4 and shape[axis] == count]
         if len(inputs) != 1 or not axes or inputs[0].type not in _TYPES or (shape[0] or 1) > 1024:
             given = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "nothing"
-            raise ValueError(
-                f"{path.name} takes {given}; one input of float images (B, 3, H, W) or (B, H, W, 3) is needed"
-            )
+            raise ValueError(f"{path.name} takes {given}; one input of images (B, 3, H, W) or (B, H, W, 3) is needed")
         self.input, self.pixel_type = inputs[0].name, _TYPES[inputs[0].type]
-        self.channels_last = axes[0] == 3
-        del shape[axes[0]]
-        self.batch, *sides = shape
-        self.size = tuple(side or 112 for side in sides)  # a side left open: the field's usual size
+        self.batch, self.channel_axis = shape[0], axes[0]
+        # a side left open: the field's usual size
+        self.size = tuple(side or 112 for side in (shape[1:3] if self.channel_axis == 3 else shape[2:]))
 
     def __reduce__(self):
         return OnnxNetwork, (self.path,)  # a session cannot be pickled; another process reads the file again
@@ -80,8 +71,7 @@ class OnnxNetwork(nn.Module):
         return output.flatten(1) if output.dim() > 2 and output.shape[2:].numel() == 1 else output
 
     def forward(self, x: Tensor) -> Tensor:
-        pixels = x.detach().cpu()
-        pixels = pixels.permute(0, 2, 3, 1) if self.channels_last else pixels
+        pixels = x.detach().cpu().movedim(1, self.channel_axis)
         pixels = pixels.round().clamp(0, 255) if self.pixel_type == torch.uint8 else pixels
         return _in_batches(self._run, pixels.to(self.pixel_type).contiguous(), self.batch).to(x.device)
 
@@ -100,20 +90,19 @@ class Converted(nn.Module):
 def load_network(path: str | PathLike) -> tuple[nn.Module, dict]:
     """``(network, known)``: differentiable where onnx2torch is installed and can convert the file, else a black box."""
     box = OnnxNetwork(path)
-    known = {"name": box.path.stem, "size": box.size, "differentiable": False}
-    if box.pixel_type == torch.uint8:  # FaceModel's pixels in [0, 1] as bytes
-        known |= {"mean": 0, "std": 1 / 255}
+    of_bytes = {"mean": 0, "std": 1 / 255} if box.pixel_type == torch.uint8 else {}  # from FaceModel's pixels in [0, 1]
+    known = {"name": box.path.stem, "size": box.size} | of_bytes
     try:
         from onnx2torch import convert
-    except ImportError:
-        return box, known
-    images = torch.rand(2, 3, *box.size, generator=torch.Generator().manual_seed(0))
-    try:
+
+        images = torch.rand(2, 3, *box.size, generator=torch.Generator().manual_seed(0))
         network = Converted(convert(str(box.path)).eval(), box.batch)
         expected, found = box(images), network(images)
         if torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
-            return network, known | {"differentiable": True}
+            return network, known
         raise ValueError(f"its outputs differ from onnxruntime's by up to {(found - expected).abs().max():.3g}")
-    except Exception as error:  # the converter does not know every layer, nor every batch size
+    except ImportError:  # no converter, no gradients
+        pass
+    except Exception as error:  # it does not know every layer, nor every batch size
         warnings.warn(f"{box.path.name} could not be converted to PyTorch ({error}): it has no gradients", stacklevel=4)
     return box, known
