@@ -9,9 +9,7 @@ from xfvlib.faithfulness.curves import *
 from xfvlib.faithfulness.statistics import *
 from xfvlib.faithfulness.table import *
 
-__all__ = [
-    "CONTROLS", "FIXED_ORDERS", "REVERSED", "SCHEMA", "SETTING", "WHERE_DECISIONS_FALL", "area_of", "areas", "as_frame",
-    "blob", "compare", "compare_all", "curve", "deletion_area", "deletion_rows", "deletion_scores", "deletion_table",
-    "faithfulness", "first_pixels", "gains", "methods_of", "progressively", "random_order", "read_table", "save_table",
-    "setting", "settings_of", "sides_wanted",
-]  # fmt: skip
+__all__ = ["CONTROLS", "FIXED_ORDERS", "REVERSED", "SCHEMA", "SETTING", "WHERE_DECISIONS_FALL", "area_of", "areas",
+    "as_frame", "blob", "compare", "compare_all", "curve", "deletion_area", "deletion_rows", "deletion_scores",
+    "deletion_table", "faithfulness", "first_pixels", "gains", "methods_of", "progressively", "random_order",
+    "read_table", "save_table", "setting", "settings_of", "sides_wanted"]  # fmt: skip

@@ -1,7 +1,6 @@
 """An image while its pixels go or come in the order of a map, and the orders that have not seen the picture."""
 
 import zlib
-from typing import Any
 
 import numpy as np
 import torch
@@ -124,25 +123,6 @@ def deletion_area(scores: ArrayLike, labels: ArrayLike, threshold: float) -> tup
     return accuracy_at, float(100 * np.trapezoid(accuracy_at, dx=1 / (len(accuracy_at) - 1)))
 
 
-def both_ways(
-    model: FaceModel, image: Tensor, other: Tensor, ranking: Any, ends: tuple, steps: int, sign: int = 1
-) -> Tensor:
-    """Embeddings along the deletion and the insertion curve of one image, both from 0 to 100 %: ``(2, steps + 1, N)``.
-
-    Turned round in both of the first axes they are those of the reversed order: what is deleted last is inserted first.
-
-    Args:
-        image, other: the image and its fill, ``(3, H, W)``.
-        ranking: ``(H, W)``, highest pixels first, or lowest first where ``sign`` is −1.
-        ends: unit-length embeddings ``(N,)`` of the image and of its fill, where every curve begins or ends.
-    """
-    chosen = first_pixels(sign * as_ranking(ranking, image), steps)[1:-1]
-    middles = torch.lerp(image, other, torch.cat([chosen, ~chosen]).float())  # exact, and faster than torch.where
-    whole, gone = (end[None] for end in ends)
-    deleted, inserted = (embed_each(model, middles) if steps > 1 else whole[:0]).tensor_split(2)
-    return torch.stack([torch.cat([whole, deleted, gone]), torch.cat([gone, inserted, whole])])
-
-
 def noise_seed(name: str, seed: int) -> int:
     """Seed of the noise in the place of an image's pixels: two images of a pair must not share it."""
     return zlib.crc32(f"{seed} noise {name}".encode())
@@ -151,8 +131,7 @@ def noise_seed(name: str, seed: int) -> int:
 def random_order(image: Tensor, name: str, seed: int = 0) -> Tensor:
     """Control: a ranking ``(H, W)`` drawn with the seed and the image's name, the same on every machine and in every
     run."""
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-    return torch.rand(image.shape[-2:], generator=generator)
+    return torch.rand(image.shape[-2:], generator=torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode())))
 
 
 def blob(image: Tensor, name: str | None = None, seed: int = 0) -> Tensor:

@@ -1,7 +1,5 @@
 """What a table of deletion and insertion says: areas, comparisons, gains over orders that have not seen the picture."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -12,7 +10,6 @@ from xfvlib.models import FaceModel
 from xfvlib.perturb import check_known
 
 _PAIR, _WAY = ["name_a", "name_b"], [*SETTING, "method"]
-_GAINS = [*_WAY, "other", "pairs", "gain", "low", "high", "verdict"]
 
 
 def areas(table: pd.DataFrame, pairs: str = "matching", *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -90,10 +87,7 @@ def gains(table: pd.DataFrame, pairs: str = "matching", *, draws: int = 2000, se
     Raises:
         ValueError: the table lacks a control, or holds nothing else, and as :func:`compare`.
     """
-
-    def controls(wide):
-        return [(method, _best(wide[wide[method].notna()][FIXED_ORDERS])) for method in _explanations(wide)]
-
+    controls = lambda wide: [(x, _best(wide[wide[x].notna()][FIXED_ORDERS])) for x in _explanations(wide)]
     return _gains(table, pairs, FIXED_ORDERS, controls, draws, seed)
 
 
@@ -122,11 +116,11 @@ def compare_all(table: pd.DataFrame, pairs: str = "matching", *, draws: int = 20
         return [(method, _best(explained if common.empty else common)) for method in explained]
 
     chance = gains(table, pairs, draws=draws, seed=seed).drop(columns="pairs")
-    chance = chance.set_axis([*_WAY, "control", "gain", "gain low", "gain high", "than control"], axis=1)
+    chance.columns = [*_WAY, "control", "gain", "gain low", "gain high", "than control"]
     behind = _gains(table, pairs, [], best, draws, seed)
-    behind.loc[behind.method == behind.other, "verdict"] = "best"
-    behind = behind.drop(columns=["other", "pairs"])
-    behind = behind.set_axis([*_WAY, "to best", "to best low", "to best high", "than best"], axis=1)
+    behind["verdict"] = behind.verdict.mask(behind.method == behind.pop("other"), "best")
+    behind = behind.drop(columns="pairs")
+    behind.columns = [*_WAY, "to best", "to best low", "to best high", "than best"]
     found = areas(table, pairs, draws=draws, seed=seed).merge(chance, how="left").merge(behind, how="left")
     found = found[found.method.isin(FIXED_ORDERS) | ~found.method.str.endswith(REVERSED)]
     ways = found.groupby(SETTING, sort=False)
@@ -136,11 +130,8 @@ def compare_all(table: pd.DataFrame, pairs: str = "matching", *, draws: int = 20
 
 # an impostor pair with one changed image stays rejected, a genuine pair with two black images is accepted, whatever the
 # order
-WHERE_DECISIONS_FALL = [
-    {"metric": metric, "pairs": pairs, "masked": masked}
-    for pairs, masked in (("genuine", "probe"), ("impostor", "both"))
-    for metric in KINDS
-]
+_FALL = (("genuine", "probe"), ("impostor", "both"))
+WHERE_DECISIONS_FALL = [{"metric": metric, "pairs": pairs, "masked": side} for pairs, side in _FALL for metric in KINDS]
 
 
 def faithfulness(
@@ -159,13 +150,11 @@ def faithfulness(
     return compare_all(deletion_table(model, pairs, methods, metrics, **how))
 
 
-def check_columns(table: pd.DataFrame, needed: Sequence[str], source: str) -> None:
+def check_columns(table: pd.DataFrame, needed: list[str], source: str) -> None:
     """Raise a ValueError unless a table has rows, and the columns that one of ``source`` has."""
     missing = [name for name in needed if name not in getattr(table, "columns", ())]
     if missing or table.empty:
-        raise ValueError(
-            f"the {type(table).__name__} has no {', '.join(missing) or 'row'}; a table of {source} is needed"
-        )
+        raise ValueError(f"{type(table).__name__} has no {', '.join(missing) or 'row'}; a table of {source} is needed")
 
 
 def _counted(table, pairs, others=()):
@@ -175,8 +164,7 @@ def _counted(table, pairs, others=()):
     rows = table[table.area.notna()]
     wanted = {"matching": rows.ranking == "similarity", "genuine": True, "impostor": False, "all": rows.same}[pairs]
     rows = rows[rows.same == wanted].drop_duplicates([*_PAIR, *_WAY, "threshold", "area"])
-    if rows.empty:
-        raise ValueError(f"no row of the table has an area of {pairs} pairs")
+    check_columns(rows, [], f"areas of {pairs} pairs")
     if len(several := rows.threshold.unique()) > 1:
         raise ValueError(f"the table holds {len(several)} thresholds, {sorted(several)}; compare one at a time")
     for twice in rows[rows.duplicated([*_PAIR, *_WAY])].itertuples():
@@ -209,7 +197,7 @@ def _gains(table, pairs, needed, rivals, draws, seed):
             found.append((*key, method, other, len(gain), mean, low, high, verdict))
     if not found:
         raise ValueError("the table holds no method beside the controls; a comparison needs one or more")
-    return pd.DataFrame(found, columns=_GAINS)
+    return pd.DataFrame(found, columns=[*_WAY, "other", "pairs", "gain", "low", "high", "verdict"])
 
 
 def _explanations(wide):

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from xfvlib.faithfulness.curves import CONTROLS, KINDS, REVERSED, both_ways, deletion_area, embed_each, noise_seed
+from xfvlib.faithfulness import curves
+from xfvlib.faithfulness.curves import CONTROLS, KINDS, REVERSED
 from xfvlib.files import write_whole
 from xfvlib.methods import Method, Prepared, method_called
 from xfvlib.models.facemodel import FaceModel, decision_threshold
@@ -24,18 +24,15 @@ from xfvlib.perturb import FILLS, check_count, check_known, filled
 Pairs = PairSet | Sequence[Pair] | Pair
 Methods = str | Iterable[str] | Mapping[str, dict]
 Metrics = str | dict | Iterable[str | dict]
+Cosine = float | None
 
 SETTING = ["metric", "ranking", "masked", "fill", "steps"]
-SCHEMA = pa.schema([
-    ("pair", "int64"), ("name_a", "string"), ("name_b", "string"), ("same", "bool"), ("score", "double"),
-    ("threshold", "double"), ("method", "string"), ("metric", "string"), ("ranking", "string"), ("masked", "string"),
-    ("fill", "string"), ("steps", "int64"), ("scores", pa.list_(pa.float32())), ("area", "double"), ("error", "string"),
-])  # fmt: skip
-_CURVES = itemgetter("fill", "steps", "ranking")  # settings that agree in them share their curves
-_KNOWN = {
-    "ranking": ("matching", "similarity", "dissimilarity"), "pairs": ("all", "genuine", "impostor"),
-    "masked": ("probe", "both"), "fill": FILLS,
-}  # fmt: skip
+SCHEMA = pa.schema([("pair", "int64"), ("name_a", "string"), ("name_b", "string"), ("same", "bool"),
+    ("score", "double"), ("threshold", "double"), ("method", "string"), ("metric", "string"), ("ranking", "string"),
+    ("masked", "string"), ("fill", "string"), ("steps", "int64"), ("scores", pa.list_(pa.float32())),
+    ("area", "double"), ("error", "string")])  # fmt: skip
+_KNOWN = {"ranking": ("matching", "similarity", "dissimilarity"), "pairs": ("all", "genuine", "impostor"),
+          "masked": ("probe", "both"), "fill": FILLS}  # fmt: skip
 
 
 def setting(metric: str, **options) -> dict:
@@ -94,11 +91,9 @@ def methods_of(methods: Methods) -> dict[str, tuple[str, dict]]:
         >>> methods_of({"raw": {"method": "fggb", "embedding": "raw"}})
         {'raw': ('fggb', {'embedding': 'raw'})}
     """
-    if not isinstance(methods, Mapping):
-        several = isinstance(methods, Iterable) and not isinstance(methods, str)
-        methods = {name: {"method": name} for name in (methods if several else [methods])}
+    listed = methods if isinstance(methods, Iterable) and not isinstance(methods, str) else [methods]
     found = {}
-    for label, given in methods.items():
+    for label, given in (listed if isinstance(listed, Mapping) else {x: {"method": x} for x in listed}).items():
         if not isinstance(given, Mapping) or "method" not in given:
             raise ValueError(f"{label!r} is {given!r}; a dict with the key 'method' is needed: {{'method': 'fggb'}}")
         options = _plain(given)
@@ -171,44 +166,61 @@ def deletion_rows(
         TypeError: a map is none, or is missing.
     """
     images, names, wanted = (pair.a, pair.b), (pair.name_a, pair.name_b), _wanted(settings, pair.same)
-    clean = embed_each(model, torch.stack(images)) if clean is None else clean.cpu()
+    clean = curves.embed_each(model, torch.stack(images)) if clean is None else clean.cpu()
     known = {"name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same, "threshold": threshold}
     known["score"] = float((clean[0] * clean[1]).sum())
     rows = [known | one for one in settings if one["metric"] == "scores"]
     fixed = {x: [order(*both, seed) for both in zip(images, names)] for x, order in CONTROLS.items() if controls}
-    for key in dict.fromkeys(map(_CURVES, wanted)):
-        group, (fill, steps, ranking) = [one for one in wanted if _CURVES(one) == key], key
-        sides = range(2 if any(one["masked"] == "both" for one in group) else 1)
-        others = [filled(images[i], fill, noise_seed(names[i], seed)) for i in sides]
-        ends = list(zip(clean, embed_each(model, torch.stack(others))))
+    for (fill, steps, ranking), asked in wanted.items():
+        sides = range(max(1 + (masked == "both") for _, masked in asked))
+        others = [filled(images[i], fill, curves.noise_seed(names[i], seed)) for i in sides]
+        ends = list(zip(clean, curves.embed_each(model, torch.stack(others))))
         for label, both in {**maps, **fixed}.items():
             sign = -1 if ranking == "dissimilarity" and label in maps else 1
-            there = torch.stack([both_ways(model, images[i], others[i], both[i], ends[i], steps, sign) for i in sides])
-            for called, curves in ((label, there), (label + REVERSED, there.flip(1, 2))):
-                for one in group if called != "random reversed" else ():
-                    a, *b = curves[:, KINDS.index(one["metric"])]
-                    scores = (a * (b[0] if one["masked"] == "both" else clean[1])).sum(dim=1).numpy()
-                    area = area_of(scores, pair.same, threshold)
-                    rows.append(known | one | {"method": called, "scores": scores, "area": area})
+            there = torch.stack([_both_ways(model, images[i], others[i], both[i], ends[i], steps, sign) for i in sides])
+            for called, along in ((label, there), (label + REVERSED, there.flip(1, 2))):
+                for metric, masked in asked if called != "random reversed" else ():
+                    a, *b = along[:, KINDS.index(metric)]
+                    scores = (a * (b[0] if masked == "both" else clean[1])).sum(dim=1).numpy()
+                    row = dict(zip(SETTING, (metric, ranking, masked, fill, steps)))
+                    row |= {"method": called, "scores": scores, "area": area_of(scores, pair.same, threshold)}
+                    rows.append(known | row)
     return rows
 
 
+def _both_ways(model, image, other, ranking, ends, steps, sign):
+    """Embeddings along the deletion and the insertion curve of one image, both from 0 to 100 %: ``(2, steps + 1, N)``.
+
+    Turned round in both of the first axes they are those of the reversed order: what is deleted last is inserted first.
+
+    Args:
+        image, other: the image and its fill, ``(3, H, W)``.
+        ranking: ``(H, W)``, highest pixels first, or lowest first where ``sign`` is −1.
+        ends: unit-length embeddings ``(N,)`` of the image and of its fill, where every curve begins or ends.
+    """
+    chosen = curves.first_pixels(sign * curves.as_ranking(ranking, image), steps)[1:-1]
+    middles = torch.lerp(image, other, torch.cat([chosen, ~chosen]).float())  # exact, and faster than torch.where
+    whole, gone = (end[None] for end in ends)
+    deleted, inserted = (curves.embed_each(model, middles) if steps > 1 else whole[:0]).tensor_split(2)
+    return torch.stack([torch.cat([whole, deleted, gone]), torch.cat([gone, inserted, whole])])
+
+
 def _wanted(settings, same):
-    """The settings that apply to a genuine (``same``) or impostor pair, each once."""
-    curves, found = [given for given in settings if given["metric"] != "scores"], []
-    if curves and same is None:
-        raise ValueError("a pair does not say whether it shows one person, so no decision is right: set same")
-    for given in curves:
-        ranking = {"matching": "similarity" if same else "dissimilarity"}.get(given["ranking"], given["ranking"])
-        one = {key: given[key] for key in SETTING} | {"ranking": ranking}
-        if given["pairs"] in ("all", "genuine" if same else "impostor") and one not in found:
-            found.append(one)
+    """``{(fill, steps, ranking): [(metric, masked), …]}`` that apply to a genuine (``same``) or impostor pair, each
+    once; settings that agree in the first three share their curves."""
+    found = {}
+    for one in [given for given in settings if given["metric"] != "scores"]:
+        if same is None:
+            raise ValueError("a pair does not say whether it shows one person, so no decision is right: set same")
+        ranking = {"matching": "similarity" if same else "dissimilarity"}.get(one["ranking"], one["ranking"])
+        if one["pairs"] in ("all", "genuine" if same else "impostor"):
+            found.setdefault((one["fill"], one["steps"], ranking), {})[one["metric"], one["masked"]] = None
     return found
 
 
 def sides_wanted(settings: list[dict], same: bool | None) -> int:
     """How many images of a genuine (``same``) or impostor pair are masked, and so need a map: 0, 1 (the probe) or 2."""
-    return max((2 if one["masked"] == "both" else 1 for one in _wanted(settings, same)), default=0)
+    return max((1 + (masked == "both") for asked in _wanted(settings, same).values() for _, masked in asked), default=0)
 
 
 def area_of(scores: Sequence[float] | np.ndarray, same: bool | None, threshold: float) -> float:
@@ -219,7 +231,7 @@ def area_of(scores: Sequence[float] | np.ndarray, same: bool | None, threshold: 
         >>> area_of([0.9, 0.6, 0.1], True, 0.5)
         75.0
     """
-    return deletion_area(np.asarray([scores]), np.asarray([same]), threshold)[1]
+    return curves.deletion_area(np.asarray([scores]), np.asarray([same]), threshold)[1]
 
 
 def as_frame(content: pa.Table) -> pd.DataFrame:
@@ -228,14 +240,7 @@ def as_frame(content: pa.Table) -> pd.DataFrame:
 
 
 def deletion_table(
-    model: FaceModel,
-    pairs: PairSet | Sequence[Pair] | Pair,
-    methods: Methods = ("fggb",),
-    metrics: Metrics = KINDS,
-    *,
-    threshold: float | None = None,
-    controls: bool = True,
-    seed: int = 0,
+    model: FaceModel, pairs: Pairs, methods: Methods = "fggb", metrics: Metrics = KINDS, threshold: Cosine = None, **how
 ) -> pd.DataFrame:
     """Explain every pair by every method and score the maps, in this process.
 
@@ -245,8 +250,7 @@ def deletion_table(
         methods: names of ``METHODS``, or ``{label: {"method": name, option: value}}``.
         metrics: "deletion", "insertion", "scores", or dicts with the options of :func:`setting`.
         threshold: in [−1, 1], of the untouched data; None for the model's own.
-        controls: False to leave out "random" and "blob".
-        seed: of the random order.
+        how: ``controls`` and ``seed`` as for :func:`deletion_rows`.
 
     Returns:
         A table, one row a pair × method × setting: ``pair`` (its number), ``name_a, name_b, same``, ``score`` (cosine
@@ -261,17 +265,16 @@ def deletion_table(
     Example:
         >>> areas(deletion_table(model, pairs[:100], ["fggb"], ["deletion"]))  # doctest: +SKIP
     """
-    settings, threshold, rows = settings_of(metrics), decision_threshold(model, threshold), []
-    chosen = methods_of(methods)
+    settings, chosen, rows = settings_of(metrics), methods_of(methods), []
+    how["threshold"] = decision_threshold(model, threshold)
     records = {name: remembering(method_called(name, model)) for name, _ in chosen.values()}
     for number, pair in enumerate(pairs if isinstance(pairs, Iterable) else [pairs]):
         if not isinstance(pair, Pair):
             raise TypeError(f"pairs hold a {type(pair).__name__}; a PairSet or a list of Pairs is needed")
         sides = sides_wanted(settings, pair.same)
-        how: dict = {"model": model, "a": pair.a, "b": pair.b, "sides": sides, "threshold": threshold}
-        maps = {label: records[name].maps(**how, **given) for label, (name, given) in chosen.items() if sides}
-        found = deletion_rows(model, pair, maps, settings, threshold=threshold, controls=controls, seed=seed)
-        rows += [{"pair": number} | row for row in found]
+        shown = {"model": model, "a": pair.a, "b": pair.b, "sides": sides, "threshold": how["threshold"]}
+        maps = {label: records[name].maps(**shown, **given) for label, (name, given) in chosen.items() if sides}
+        rows += [{"pair": number} | row for row in deletion_rows(model, pair, maps, settings, **how)]
     if not rows:
         raise ValueError("no pair gives a row: one pair or more, and metrics for their kind, are needed")
     return as_frame(pa.Table.from_pylist(rows, schema=SCHEMA))

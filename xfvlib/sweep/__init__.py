@@ -11,26 +11,30 @@ workers that die, is left to Dask.
 import hashlib
 import json
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cloudpickle
 import numpy as np
 import pandas as pd
+import safetensors.torch
+import torch
+from filelock import FileLock
 
 from xfvlib.extras import extra
-from xfvlib.faithfulness.table import Methods, Metrics, methods_of, settings_of
-from xfvlib.methods import method_called
-from xfvlib.models import FaceModel
-from xfvlib.models.facemodel import decision_threshold
+from xfvlib.faithfulness.table import Methods, Metrics, deletion_rows, methods_of, settings_of, sides_wanted
+from xfvlib.methods import embedding_of, method_called
+from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import PairSet
 from xfvlib.perturb import check_count, check_known, check_least
-from xfvlib.sweep.folder import Job, block_path, data_hash, model_hash, opened, read_block, read_costs, read_sweep
-from xfvlib.sweep.maps import create_maps, read_maps, zarr_module
-from xfvlib.sweep.tasks import one_torch_thread, run_block
+from xfvlib.sweep import folder
+from xfvlib.sweep.folder import data_hash, model_hash, read_costs, read_maps, read_sweep
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -79,7 +83,7 @@ def sweep(
         workers: number of processes when ``client`` is None; None for one a core, or for one if the model is on a GPU.
         block: pairs in a block: what an interruption loses, and what a progress bar counts in.
         keep_bytes: of preparations (of the methods' first stages) kept in ``out`` while the sweep runs; 0 for none.
-        progress: show blocks done, pairs a second and the time left.
+        progress: show blocks done, how many a second, and the time left.
 
     Returns:
         The table of all blocks. Pairs with an image that cannot be read have one row, with ``error``.
@@ -97,6 +101,8 @@ def sweep(
         >>> table = xfv.sweep(model, pairs, ["fggb"], ["deletion"], out="sweep")  # doctest: +SKIP
         >>> xfv.sweep(model, pairs, ["fggb"], ["deletion"], out="sweep", client="tcp://10.0.0.1:8786")  # doctest: +SKIP
     """
+    from tqdm.auto import tqdm
+
     if not isinstance(pairs, PairSet):
         raise TypeError(f"pairs is a {type(pairs).__name__}; a PairSet is needed, see xfv.load_pairs")
     check_count("pairs", len(pairs))
@@ -108,7 +114,7 @@ def sweep(
     check_count("workers", 1 if workers is None else workers)
     if maps is not None:
         check_known("maps", maps, ("zarr",))
-        zarr_module()
+        folder.zarr_module()
     kinds: dict[str, dict] = defaultdict(dict)
     given, threshold = {}, decision_threshold(model, threshold)
     for label, (name, options) in methods_of(methods).items():
@@ -122,42 +128,41 @@ def sweep(
     tiles = _tiles(pairs.table, block)
     counts = Counter(image for tile in tiles for image in pairs[tile].names)
     shared = {image for image, count in counts.items() if count > 1 and keep_bytes}
-    job = Job(model, pairs, dict(kinds), about, tiles, shared, keep_bytes, Path(out).absolute())
-    content = _pickled(job)
-    with opened(job):
+    job = folder.Job(model, pairs, dict(kinds), about, tiles, shared, keep_bytes, Path(out).absolute())
+    try:
+        content = cloudpickle.dumps(job)
+    except Exception as error:  # a module may raise anything when it is pickled
+        advice = "give its network a __reduce__ that makes it anew from its file, as xfvlib.models.onnx.OnnxNetwork has"
+        raise TypeError(f"{model.name} cannot be sent to other processes ({error}): {advice}") from error
+    with folder.opened(job):
         if maps:
-            create_maps(job)
-        if missing := [n for n in range(len(tiles)) if read_block(block_path(job.out, n), job.name) is None]:
+            folder.create_maps(job)
+        if missing := [n for n in range(len(tiles)) if not folder.read_block(folder.block_path(job.out, n), job.name)]:
+            # a file and its hash, not a value that workers fetch from each other, which was seen to hang
+            path, digest = job.scratch / "job.bin", hashlib.sha256(content).hexdigest()
+            job.put(path, content)
             with connected(client, workers or (None if model.device.type == "cpu" else 1), len(missing)) as connection:
-                _compute(connection, job, content, missing, progress)
+                futures = connection.map(run_block, missing, path=path, digest=digest, pure=False)
+                bar = tqdm(futures, "blocks", unit=f" × {block} pairs", disable=not progress)
+                failed = [(number, error) for future, number in zip(bar, missing) if (error := future.exception())]
+            for number, error in failed:
+                count = f"{len(failed)} of {len(missing)} blocks failed; call again for those, others are in {job.out}"
+                raise RuntimeError(f"{count}. Block {number}: {type(error).__name__}: {error}") from error
     return read_sweep(out)
 
 
 def _tiles(table, block):
     """Pair numbers in blocks of ``block``, in the order of small squares of the pair matrix, so that a block's pairs
     share images."""
-    names = sorted(pd.unique(table[["name_a", "name_b"]].to_numpy().ravel()))
-    a, b = (pd.Index(names).get_indexer(table[column]) for column in ("name_a", "name_b"))
-    side = max(1, round(block**0.5))
+    places, _ = pd.factorize(table[["name_a", "name_b"]].to_numpy().ravel(), sort=True)
+    (a, b), side = places.reshape(-1, 2).T, max(1, round(block**0.5))
     order = np.lexsort((b, a, b // side, a // side))
     return [order[start : start + block] for start in range(0, len(order), block)]
 
 
-def _pickled(job):
-    """The job as bytes for other processes; TypeError in words where the model cannot be sent."""
-    try:
-        return cloudpickle.dumps(job)
-    except Exception as error:  # a module may raise anything when it is pickled
-        raise TypeError(
-            f"{job.model.name} and its pairs cannot be sent to other processes ({error}): give the network a "
-            "__reduce__ that makes it anew from its file, as xfvlib.models.onnx.OnnxNetwork has"
-        ) from error
-
-
-@contextmanager
 def connected(
     client: "Client | str | None" = None, workers: int | None = None, most: int | None = None
-) -> "Iterator[Client]":
+) -> "AbstractContextManager[Client]":
     """The caller's client; one to the address given; or one to new processes of one thread each on this machine, not
     more than ``most``.
 
@@ -168,37 +173,113 @@ def connected(
         import dask
         from distributed import Client
     if client is not None and not isinstance(client, str):
-        yield client
-        return
+        return nullcontext(client)
     count = min(given for given in (workers or dask.system.CPU_COUNT, most) if given)
     local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.ERROR}
     # Dask starts them by spawn, since a forked process may not use torch's threads
     with dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
         try:
-            found = Client(**local) if client is None else Client(client, timeout=_PATIENCE)
+            return Client(**local) if client is None else Client(client, timeout=_PATIENCE)
         except Exception as error:  # whatever speaks there
             raise ConnectionError(f"no Dask scheduler answers at {client!r}: {error}") from error
-    with found:
-        yield found
 
 
-def _compute(client, job, content, missing, progress):
-    """Have the missing blocks computed, and wait for all of them; RuntimeError when some failed."""
-    with extra("sweep"):
-        from distributed import as_completed
-    from tqdm.auto import tqdm
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Have torch compute with one thread: workers stand side by side, and results do not depend on their number."""
+    with ExitStack() as at_the_end:
+        at_the_end.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)
+        yield
 
-    # a file and its hash, not a value that workers fetch from each other, which was seen to hang on a busy machine
-    path, digest = job.scratch / "job.bin", hashlib.sha256(content).hexdigest()
-    job.put(path, content)
-    futures = dict(zip(client.map(run_block, missing, path=path, digest=digest, pure=False), missing))
-    with tqdm(total=sum(len(job.tiles[number]) for number in missing), unit=" pairs", disable=not progress) as bar:
-        for count, future in enumerate(as_completed(futures), 1):
-            bar.update(len(job.tiles[futures[future]]))
-            bar.set_postfix_str(f"{count} of {len(missing)} blocks")
-    if failed := {number: future.exception() for future, number in futures.items() if future.exception()}:
-        number, error = next(iter(failed.items()))
-        raise RuntimeError(
-            f"{len(failed)} of {len(missing)} blocks failed; calling again computes only those, the others are kept in "
-            f"{job.out}. Block {number}: {type(error).__name__}: {error}"
-        ) from error
+
+@contextmanager
+def _timed(costs, name):
+    start = time.perf_counter()
+    yield
+    costs[name] += time.perf_counter() - start
+
+
+@one_torch_thread()
+def run_block(number: int, path: Path, digest: str) -> None:
+    """Explain and score the pairs of one block of the job in a file, and write the block's file."""
+    job, start = _loaded(path, digest), time.perf_counter()
+    block, how, crops, errors = job.pairs[job.tiles[number]], job.settings, {}, {}
+    costs: dict = Counter(block=number, preparations=0, preparing=0)
+    with _timed(costs, "reading"):
+        for name in block.names:
+            try:
+                crops[name] = block.pair(name, name).a
+            except Exception as error:  # whatever a decoder finds wrong with one file, the others can go on
+                errors[name] = f"{name}: {type(error).__name__}: {error}"
+    costs.update(pairs=len(block), images=len(crops))
+    with _timed(costs, "embedding"):
+        # one at a time: as in preparations, and the same whatever else is in the block
+        embeddings = {name: embedding_of(job.model, crop) for name, crop in crops.items()}
+    both = zip(block.table.name_a, block.table.name_b)
+    wrong = ["; ".join(errors[name] for name in names if name in errors) for names in both]
+    table = block.table.assign(pair=job.tiles[number], threshold=how["threshold"], error=wrong)
+    rows, table = table[table.error != ""].to_dict("records"), table[table.error == ""]
+    pairs = dict(zip(table.pair.tolist(), PairSet(block.name, table, crops)))
+    maps = _maps(job, pairs, crops, embeddings, costs)
+    with _timed(costs, "scoring"):
+        given = {name: how[name] for name in ("threshold", "controls", "seed")}
+        for n, pair in pairs.items():
+            given["clean"] = torch.stack([embeddings[name]["embedding"] for name in (pair.name_a, pair.name_b)])
+            rows += [{"pair": n} | row for row in deletion_rows(job.model, pair, maps[n], how["metrics"], **given)]
+    if how["maps"]:
+        folder.write_maps(job, number, maps)
+    costs["total"] = time.perf_counter() - start
+    folder.write_block(job, number, rows, costs)
+
+
+@lru_cache(1)
+def _loaded(path, digest):
+    """The job, read once a process. The hash came with the task: what somebody else put there is not unpickled."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(f"{path} is not the job that this sweep wrote; leave its scratch folder alone")
+    return cloudpickle.loads(content)
+
+
+def _maps(job, pairs, crops, embeddings, costs):
+    """Signed maps: ``{number of the pair: {label: [map_a, map_b]}}``, None where none is needed."""
+    maps = {n: {label: [None, None] for label in job.settings["methods"]} for n in pairs}
+    asked = []
+    for n, pair in pairs.items():
+        sides = 2 if job.settings["maps"] else sides_wanted(job.settings["metrics"], pair.same)
+        asked += [(pair.name_a, pair.name_b, n, 0), (pair.name_b, pair.name_a, n, 1)][:sides]
+    # image by image, in another order than other blocks, so that workers seldom wait for the same one
+    asked.sort(key=lambda one: hashlib.sha256(f"{costs['block']} {one[0]}".encode()).digest())
+    supplied = {"model": job.model, "threshold": job.settings["threshold"]}
+    for kind, methods in job.methods.items():
+        every = any(method.of_partner(options) for method, options in methods.values())
+        # one image's preparation is in memory at a time, unless a map needs the partner's too
+        prepared = lru_cache(None if every else 1)(partial(_prepared, job, kind, crops, costs))
+        for (image, partner, n, side), (label, (method, options)) in product(asked, methods.items()):
+            own = prepared(image) if kind else {}
+            other = prepared(partner) if method.of_partner(options) else embeddings[partner]
+            supplied |= {"image": crops[image], "reference": crops[partner]}
+            with _timed(costs, label):
+                maps[n][label][side] = method.second(own, other, options, **supplied)
+    return maps
+
+
+def _prepared(job, kind, crops, costs, image):
+    """The first stage of one image: from the scratch folder, or computed, and kept there if several blocks need it."""
+    path = job.scratch / f"{hashlib.sha256(f'{job.name} {kind} {image}'.encode()).hexdigest()}.prepared"
+    seal = lambda content: hashlib.sha256(path.name.encode() + content).digest()
+    with FileLock(f"{path}.lock") if image in job.shared else nullcontext():  # another worker may be computing it
+        content = path.read_bytes() if path.exists() else b""
+        if content[:32] == seal(content[32:]):
+            return safetensors.torch.load(content[32:])
+        method, options = next(iter(job.methods[kind].values()))
+        costs["preparations"] += 1
+        with _timed(costs, "preparing"):
+            found = method.first(job.model, crops[image], options)
+        if image in job.shared:
+            content = safetensors.torch.save({key: x.clone().contiguous() for key, x in found.items()})
+            with suppress(OSError):  # the disk is full
+                if sum(one.stat().st_size for one in job.scratch.glob("*.prepared")) + len(content) <= job.keep_bytes:
+                    job.put(path, seal(content) + content)
+    return found

@@ -8,12 +8,12 @@ import json
 import platform
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,22 +22,23 @@ import pyarrow.parquet as pq
 import torch
 from filelock import FileLock, Timeout
 
+from xfvlib.extras import extra
 from xfvlib.faithfulness.table import SCHEMA, as_frame
-from xfvlib.files import write_whole
-from xfvlib.methods import Method
+from xfvlib.files import read_bytes, write_whole
 from xfvlib.models import FaceModel
 from xfvlib.pairs import PairSet
 
 _ADVICE = "choose another folder as out=…"
-_PACKAGES = ("xfvlib", "torch", "numpy", "scipy", "captum", "pandas", "pyarrow", "dask")
+_PACKAGES = ("xfvlib", "torch", "numpy", "scipy", "captum", "pandas", "pyarrow", "dask", "python")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """What every worker of a sweep must know.
 
     Attributes:
         model, pairs, keep_bytes, out: as for :func:`xfvlib.sweep`.
+        scratch: the folder for what is only of use while the job runs.
         methods: ``{kind: {label: (method, options)}}``; methods of one kind share the preparation of an image, and
             those of kind "" have none. They travel with the job, since workers may not know them.
         settings: what the manifest says. Their hash, ``name``, goes into each block's: no other's is taken for ours.
@@ -47,21 +48,16 @@ class Job:
 
     model: FaceModel
     pairs: PairSet
-    methods: dict[str, dict[str, tuple[Method, dict]]]
+    methods: dict[str, dict[str, tuple]]
     settings: dict
     tiles: list[np.ndarray]
     shared: set[str]
     keep_bytes: float
     out: Path
 
-    @cached_property
-    def name(self) -> str:
-        return _name(self.settings)
-
-    @property
-    def scratch(self) -> Path:
-        """The folder for what is only of use while the job runs."""
-        return self.out / f"scratch-{self.name[:16]}"
+    def __post_init__(self):
+        self.name = _name(self.settings)
+        self.scratch = self.out / f"scratch-{self.name[:16]}"
 
     def put(self, path: Path, data: bytes) -> None:
         """Write a file in the scratch folder and rename it: a reader never sees half a file."""
@@ -81,8 +77,7 @@ def read_sweep(out: str | Path) -> pd.DataFrame:
         FileNotFoundError: there is no sweep.
         ValueError: the manifest or a block, which is named, is damaged, or the block is another sweep's.
     """
-    content = pa.concat_tables(table for table, _ in _blocks(out))
-    return as_frame(content).sort_values("pair", kind="stable", ignore_index=True)
+    return as_frame(pa.concat_tables(table for table, _ in _blocks(out)).sort_by("pair"))
 
 
 def read_costs(out: str | Path) -> pd.DataFrame:
@@ -112,14 +107,13 @@ def block_path(out: Path, number: int) -> Path:
 
 def read_block(path: Path, job: str) -> tuple[pa.Table, dict] | None:
     """Rows and costs of a block of the job with that name; None where it is missing, not whole, or another's."""
-    try:
+    with suppress(Exception):  # a changed bit can make anything of a file
         content = pq.read_table(path, page_checksum_verification=True)
         given, content = content.schema.metadata, content.replace_schema_metadata()
         costs = json.loads(given[b"costs"])
-        whole = given[b"hash"].decode() == _block_hash(content, costs, job) and costs["block"] == int(path.stem)
-    except Exception:  # a changed bit can make anything of a file
-        whole = False
-    return (content, costs) if whole else None
+        if given[b"hash"].decode() == _block_hash(content, costs, job) and costs["block"] == int(path.stem):
+            return content, costs
+    return None
 
 
 def write_block(job: Job, number: int, rows: list[dict], costs: dict) -> None:
@@ -138,23 +132,20 @@ def model_hash(model: FaceModel) -> str:
     """SHA-256 of layers, weights and preprocessing."""
     found = hashlib.sha256(f"{model.network} {model.size} {model.channels}".encode())
     for name, tensor in sorted(model.state_dict().items()):
-        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        about = f"{name} {tuple(tensor.shape)} {tensor.dtype}"
+        found.update(about.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
 
 
 def data_hash(pairs: PairSet) -> str:
     """SHA-256 of the list of pairs and of every image: of its file, not decoded, where it comes from one."""
-    found = hashlib.sha256(pairs.table.to_csv(index=False).encode())
-    found.update(repr(getattr(pairs.images, "want", None)).encode())
-    sources = getattr(pairs.images, "sources", pairs.images)
-    for name in pairs.names:
-        source = sources.get(name, b"")
+    sources, want = getattr(pairs.images, "sources", pairs.images), getattr(pairs.images, "want", None)
+    found = hashlib.sha256(f"{pairs.table.to_csv(index=False)}{want!r}".encode())
+    for source in (sources[name] for name in pairs.names if name in sources):
         if isinstance(source, torch.Tensor):
-            source = source.contiguous().numpy().tobytes()
-        elif not isinstance(source, bytes):
-            source = Path(source).read_bytes() if Path(source).is_file() else b""
-        found.update(source)
+            found.update(source.contiguous().numpy().tobytes())
+        elif isinstance(source, bytes) or Path(source).is_file():
+            found.update(source if isinstance(source, bytes) else Path(source).read_bytes())
     return found.hexdigest()
 
 
@@ -167,10 +158,11 @@ def opened(job: Job) -> Iterator[None]:
         ValueError: it holds other things than this job.
         RuntimeError: another run is in it.
     """
+    manifest = job.out / "manifest.json"
     try:
         job.out.mkdir(parents=True, exist_ok=True)
         others = {path.name for path in job.out.iterdir()} - {".lock", job.scratch.name}
-        if others and "manifest.json" not in others:
+        if others and manifest.name not in others:
             raise ValueError(f"{job.out} holds {min(others)!r} but no sweep: empty it yourself, or {_ADVICE}")
         lock = FileLock(job.out / ".lock").acquire(timeout=0)
     except Timeout as error:
@@ -178,7 +170,15 @@ def opened(job: Job) -> Iterator[None]:
     except OSError as error:
         raise OSError(f"{job.out} is no folder that can be written to ({error.strerror}): {_ADVICE}") from error
     with lock:
-        _check_manifest(job)
+        settings, begun = _read_manifest(job.out) if manifest.exists() else (job.settings, [])
+        if changes := _changes(settings, job.settings):
+            raise ValueError(f"{job.out} was begun with other settings ({changes}): use the same, or {_ADVICE}")
+        if (versions := _versions()) not in begun:
+            if begun:
+                changes = f"{_changes(begun[-1], versions)}; the manifest lists both"
+                warnings.warn(f"{job.out} was begun with other packages: {changes}", stacklevel=4)
+            content = json.dumps(job.settings | {"versions": [*begun, versions]}, ensure_ascii=False, indent=1)
+            job.put(manifest, content.encode())
         yield
         shutil.rmtree(job.scratch, ignore_errors=True)
 
@@ -186,10 +186,8 @@ def opened(job: Job) -> Iterator[None]:
 def _read_manifest(out):
     """``(settings, versions)`` of a sweep's folder."""
     path = out / "manifest.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{out} holds no block of a sweep and no manifest; see xfv.sweep(…, out=…)")
     try:
-        there = json.loads(path.read_bytes())
+        there = json.loads(read_bytes(path, 100_000_000, "manifest of a sweep"))
         versions = there.pop("versions")
         if not (versions[-1]["python"] and there["model hash"] and min(there["pairs"], there["block"]) > 0):
             raise KeyError
@@ -198,23 +196,56 @@ def _read_manifest(out):
     return there, versions
 
 
-def _check_manifest(job):
-    """Write the manifest of a new folder. Other settings than it was begun with are
-    refused, other packages warned of."""
-    there = {package.name: package.version for package in metadata.distributions()}
-    versions = {name: there.get(name, "not installed") for name in _PACKAGES} | {"python": platform.python_version()}
-    begun = []
-    if (job.out / "manifest.json").exists():
-        there, begun = _read_manifest(job.out)
-        if different := [key for key in job.settings if there.get(key) != job.settings[key]]:
-            changes = [f"{key}: {there.get(key)!r} there, {job.settings[key]!r} now" for key in different]
-            text = "; ".join(changes)
-            raise ValueError(f"{job.out} was begun with other settings ({text}): use the same, or {_ADVICE}")
-        if versions not in begun:
-            changes = [f"{x} {begun[-1].get(x)} → {versions[x]}" for x in versions if begun[-1].get(x) != versions[x]]
-            text = ", ".join(changes)
-            warnings.warn(f"{job.out} was begun with other packages ({text}); the manifest lists both", stacklevel=5)
-    job.scratch.mkdir(exist_ok=True)
-    if versions not in begun:
-        text = json.dumps(job.settings | {"versions": [*begun, versions]}, ensure_ascii=False, indent=1)
-        job.put(job.out / "manifest.json", text.encode())
+def _versions():
+    installed = {x.name: x.version for x in metadata.distributions()} | {"python": platform.python_version()}
+    return {name: installed.get(name, "not installed") for name in _PACKAGES}
+
+
+def _changes(there, now):
+    return "; ".join(f"{key}: {there.get(key)!r} there, {now[key]!r} now" for key in now if there.get(key) != now[key])
+
+
+def zarr_module() -> Any:
+    """The package zarr; ImportError in words where it is not installed."""
+    with extra("sweep"):
+        import zarr
+    return zarr
+
+
+def create_maps(job: Job) -> None:
+    """Empty arrays for the maps, in the order of the blocks: a chunk is a block's, so that no two workers write one
+    file."""
+    group = zarr_module().open_group(job.out / "maps.zarr", mode="a")
+    order, block = np.concatenate(job.tiles), len(job.tiles[0])
+    group.create_array("place", data=np.argsort(order), overwrite=True)
+    for label in job.settings["methods"]:
+        for name, size, dtype in ((label, job.model.size, "float16"), (f"{label} scale", (), "float32")):
+            shape, chunks = ((count, 2, *size) for count in (len(order), block))
+            group.require_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=np.nan)
+
+
+def write_maps(job: Job, number: int, maps: dict) -> None:
+    """Write the maps of one block, each divided by its largest absolute value, which float16 could not hold beside the
+    small ones."""
+    group, start = zarr_module().open_group(job.out / "maps.zarr", mode="r+"), number * len(job.tiles[0])
+    missing = [torch.full(job.model.size, torch.nan)] * 2
+    for label in job.settings["methods"]:
+        found = torch.stack([torch.stack(maps[n][label] if n in maps else missing) for n in job.tiles[number]])
+        scale = found.abs().amax(dim=(2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        group[label][start : start + len(found)] = (found / scale).half().numpy()
+        group[f"{label} scale"][start : start + len(found)] = scale[:, :, 0, 0].numpy()
+
+
+def read_maps(out: str | Path, method: str, numbers: Sequence[int]) -> np.ndarray:
+    """Kept maps of one method: float32 ``(n, 2, H, W)``, signed, probe and reference, for pairs by their numbers; NaN
+    for an unreadable pair.
+
+    They were rounded to float16 after division by the largest absolute value of each: 3 digits.
+
+    Raises FileNotFoundError where no maps were kept.
+    """
+    if not (Path(out) / "maps.zarr").exists():
+        raise FileNotFoundError(f"{out} holds no maps of a sweep; see xfv.sweep(…, maps='zarr')")
+    group = zarr_module().open_group(Path(out) / "maps.zarr", mode="r")
+    places = group["place"][:][np.asarray(numbers)]
+    return group[method].oindex[places].astype(np.float32) * group[f"{method} scale"].oindex[places][:, :, None, None]
