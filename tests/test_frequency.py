@@ -6,7 +6,6 @@ import torch
 import xfvlib as xfv
 from xfvlib import frequency as fq
 from xfvlib.faithfulness import deletion_area
-from xfvlib.frequency import influence
 
 
 @pytest.fixture(scope="module")
@@ -379,8 +378,8 @@ def test_one_preparation_serves_every_partner_and_all_pairs_cost_as_many_as_imag
     names = tiny_pairs.names[:10]
     rows = [(a, b, a[:2] == b[:2], -1) for i, a in enumerate(names) for b in names[i:]]
     pairs = xfv.PairSet("few", pd.DataFrame(rows, columns=["name_a", "name_b", "same", "fold"]), tiny_pairs.images)
-    calls, prepare = [], influence.prepare_bands
-    monkeypatch.setattr(influence, "prepare_bands", lambda *given, **more: calls.append(1) or prepare(*given, **more))
+    calls, prepare = [], fq.prepare_bands
+    monkeypatch.setattr(fq, "prepare_bands", lambda *given, **more: calls.append(1) or prepare(*given, **more))
     table = fq.influence_table(tiny, pairs, width=2)
     assert len(pairs) == 55 and len(calls) == 10
     for number, side, outcome, found in (

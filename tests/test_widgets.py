@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import xfvlib as xfv
-from xfvlib import widgets
+from xfvlib import plots, widgets
 from xfvlib.pairs import orl_photo_path
 from xfvlib.plots import draw_pair
 
@@ -57,7 +57,7 @@ def test_an_empty_choice_is_said_in_words(picker):
 
 def test_errors_reach_the_status_line(model, pairs, monkeypatch):
     picker = widgets.pair_picker(model, pairs[:60])
-    monkeypatch.setattr(widgets, "draw_pair", lambda e: 1 / 0)
+    monkeypatch.setattr(widgets.plots, "draw_pair", lambda e: 1 / 0)
     picker.threshold.value = 0.95
     assert "ZeroDivisionError" in picker.status.value
 
@@ -66,7 +66,7 @@ def test_the_figure_is_the_libraries(model, pairs):
     picker = widgets.pair_picker(model, pairs[:60])
     row = picker.pair.value
     e = xfv.explain(model, pairs[row])
-    expected, drawn = (pixels(png) for png in (widgets.to_png(widgets.draw_pair(e)), picker.figure.value))
+    expected, drawn = (pixels(png) for png in (plots.to_png(plots.draw_pair(e)), picker.figure.value))
     assert drawn.shape == expected.shape and np.abs(drawn - expected).mean() < 0.5  # grey levels of 255
 
 
@@ -144,7 +144,7 @@ def test_a_new_threshold_does_not_run_the_network(tiny, tiny_pairs, monkeypatch,
 @pytest.mark.parametrize("method", xfv.METHODS)
 def test_the_picker_takes_any_method(tiny, tiny_pairs, monkeypatch, method):
     seen = []
-    monkeypatch.setattr(widgets, "draw_pair", lambda e: seen.append(e) or draw_pair(e))
+    monkeypatch.setattr(widgets.plots, "draw_pair", lambda e: seen.append(e) or draw_pair(e))
     picker = widgets.pair_picker(tiny, tiny_pairs[:3], method)
     assert "cosine" in picker.status.value, picker.status.value
     expected = xfv.explain(tiny, tiny_pairs[picker.pair.value], method)

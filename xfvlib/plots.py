@@ -6,8 +6,7 @@ magnitudes in one sequential palette. Maps are scaled here, for the eye only; wh
 
 import io
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence as Seq
 
 import numpy as np
 import pandas as pd
@@ -16,14 +15,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from xfvlib.evaluation import auc, equal_error_rate, error_rates, right_decisions
-from xfvlib.extras import extra
-from xfvlib.frequency import FrequencyInfluence
-from xfvlib.methods import Explanation
-from xfvlib.pairs import Pair
-from xfvlib.perturb import check_count
+from xfvlib import evaluation, extras, frequency, methods, pairs, perturb
 
-with extra("notebooks"):
+with extras.extra("notebooks"):
     import matplotlib as mpl
     import seaborn as sns
     from IPython.display import Image, display
@@ -32,6 +26,7 @@ with extra("notebooks"):
 SIGNED, MAGNITUDE = "RdBu", "magma"
 GENUINE, IMPOSTOR = "#2166ac", "#b2182b"
 _TITLE_WIDTH = 22  # letters over a picture; longer titles are broken at a space, or made smaller
+_TRUTH = {True: "same person", False: "different people", None: "truth unknown"}
 
 mpl.rcParams.update({
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlesize": 10, "figure.constrained_layout.use": True,
@@ -49,8 +44,7 @@ def to_png(figure: Figure) -> bytes:
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", dpi=100)
     # maximum coverage keeps rare colours, such as the ends of the colour bar, where the default would dull them
-    method, dither = PIL.Image.Quantize.MAXCOVERAGE, PIL.Image.Dither.NONE
-    PIL.Image.open(full).convert("RGB").quantize(256, method, dither=dither).save(small, "png", optimize=True)
+    PIL.Image.open(full).convert("RGB").quantize(256, PIL.Image.Quantize.MAXCOVERAGE).save(small, "png", optimize=True)
     return small.getvalue()
 
 
@@ -76,8 +70,7 @@ def full_colour(*maps: Tensor) -> float:
 def _values(saliency, image=None):
     """A map as an array of floats; ValueError unless ``(H, W)``, of the size of the image where one is given."""
     values = torch.as_tensor(saliency).detach().cpu().double().numpy()
-    size = values.shape if image is None else tuple(image.shape[-2:])
-    if values.ndim != 2 or not values.size or values.shape != size:
+    if values.ndim != 2 or not values.size or (image is not None and values.shape != image.shape[-2:]):
         raise ValueError(f"a map has shape {values.shape}; (H, W) is needed, that of its image where it lies over one")
     return values
 
@@ -129,18 +122,14 @@ def _picture(ax, image, title, inches=1.45):
 
 
 def _pictures(cells, columns, inches=1.45, suptitle="", beside=0.0):
-    """Figure of ``(picture, title)`` in rows, ``inches`` wide each, with room ``beside`` them, and its axes."""
-    check_count("columns", columns)
-    columns = min(columns, len(cells))
-    rows = -(-len(cells) // columns)
+    """Figure of ``(picture, title)`` in rows, ``inches`` wide each, with room ``beside`` them."""
+    perturb.check_count("columns", columns)
+    rows, columns = -(-len(cells) // columns), min(columns, len(cells))
     figure = Figure(figsize=(inches * columns + beside, (inches + 0.3) * rows + (0.3 if suptitle else 0)))
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for ax in axes.flat[len(cells) :]:
-        ax.set_axis_off()
-    for ax, cell in zip(axes.flat, cells):
-        _picture(ax, *cell, inches)
-    figure.suptitle(_plain(suptitle))
-    return figure, axes
+    for number, cell in enumerate(cells, 1):
+        _picture(figure.add_subplot(rows, columns, number), *cell, inches)
+    figure.suptitle(_plain(suptitle or ""))
+    return figure
 
 
 def _bar(figure, axes, palette, low, high, **options):
@@ -158,67 +147,64 @@ def _told(titles):
     return "; ".join(str(title).replace("\n", ", ") for title in titles if title)
 
 
-def _verdict(pair, score, threshold, words="{} ({}): cosine {:.4f}, threshold {:.4f}"):
+def _verdict(pair, score, threshold):
     """Decision, truth, score and threshold."""
-    truth = {True: "same person", False: "different people", None: "truth unknown"}[pair.same]
-    return words.format("accepted" if score >= threshold else "rejected", truth, score, threshold)
-
-
-def _over_a_line(pair, pictures, score, threshold):
-    """Figure of four pictures by their titles, over a line with score and threshold, and its axes."""
-    if not np.isfinite(score):
-        raise ValueError(f"the score is {score}; a cosine similarity is needed")
-    figure = Figure(figsize=(8.2, 3.3))
-    *axes, line = figure.subplot_mosaic("abcd;eeee", height_ratios=[1, 0.2]).values()
-    for ax, (title, image) in zip(axes, pictures.items()):
-        _picture(ax, image, title)
-    low = np.floor(10 * (min(score, threshold) - 0.03)) / 10
-    sides = {"left": [low, threshold], "color": [IMPOSTOR, GENUINE], "alpha": 0.2}
-    bars = line.barh(0.7, [threshold - low, 1 - threshold], 0.6, **sides)
-    line.bar_label(bars, ["rejected", "accepted"], label_type="center")
-    line.axvline(threshold, color="0.2")
-    line.plot(score, 0.2, "o", ms=8, color=GENUINE if score >= threshold else IMPOSTOR, clip_on=False)
-    line.set(xlim=(low, 1), ylim=(0, 1), yticks=[], xlabel="cosine similarity", frame_on=False)
-    figure.suptitle(_verdict(pair, score, threshold), fontsize=11)
-    return figure, axes
+    decision = "accepted" if score >= threshold else "rejected"
+    return f"{decision} ({_TRUTH[pair.same]}): cosine {score:.4f}, threshold {threshold:.4f}"
 
 
 def _named(e):
     return f"{e.pair.name_a} and {e.pair.name_b}, {_verdict(e.pair, e.score, e.threshold)}"
 
 
-def draw_pair(e: Explanation) -> Figure:
-    """Figure of one Explanation: both images, both maps blended over them, score and threshold on a line."""
-    limit, on = full_colour(e.map_a, e.map_b), "\non" if len(e.method) > 10 else " on"
-    pictures = {
-        f"probe {e.pair.name_a}": e.pair.a,
-        f"{e.method}{on} the probe": blend(e.pair.a, e.map_a, limit),
-        f"reference {e.pair.name_b}": e.pair.b,
-        f"{e.method}{on} the reference": blend(e.pair.b, e.map_b, limit),
-    }
-    figure, axes = _over_a_line(e.pair, pictures, e.score, e.threshold)
-    _signed_bar(figure, axes)
+def _over_a_line(pair, score, threshold, images, titles):
+    """Figure of four pictures over a line with score and threshold."""
+    if not np.isfinite(score):
+        raise ValueError(f"the score is {score}; a cosine similarity is needed")
+    figure = Figure(figsize=(8.2, 3.3))
+    *axes, line = figure.subplot_mosaic("abcd;eeee", height_ratios=[1, 0.2]).values()
+    for cell in zip(axes, images, titles):
+        _picture(*cell)
+    low = np.floor(10 * (min(score, threshold) - 0.03)) / 10
+    bars = line.barh(0.7, [threshold - low, 1 - threshold], 0.6, [low, threshold], color=[IMPOSTOR, GENUINE], alpha=0.2)
+    line.bar_label(bars, ["rejected", "accepted"], label_type="center")
+    line.axvline(threshold, color="0.2")
+    line.plot(score, 0.2, "o", ms=8, color=GENUINE if score >= threshold else IMPOSTOR, clip_on=False)
+    line.set(xlim=(low, 1), ylim=(0, 1), yticks=[], xlabel="cosine similarity", frame_on=False)
+    figure.suptitle(_verdict(pair, score, threshold), fontsize=11)
     return figure
 
 
-def show_pair(e: Explanation) -> None:
+def _blended(e):
+    """Both maps of an Explanation over their images, on one scale."""
+    limit = full_colour(e.map_a, e.map_b)
+    return blend(e.pair.a, e.map_a, limit), blend(e.pair.b, e.map_b, limit)
+
+
+def draw_pair(e: methods.Explanation) -> Figure:
+    """Figure of one Explanation: both images, both maps blended over them, score and threshold on a line."""
+    pair, on, (map_a, map_b) = e.pair, e.method + ("\non" if len(e.method) > 10 else " on"), _blended(e)
+    titles = f"probe {pair.name_a}", f"{on} the probe", f"reference {pair.name_b}", f"{on} the reference"
+    figure = _over_a_line(pair, e.score, e.threshold, [pair.a, map_a, pair.b, map_b], titles)
+    _signed_bar(figure, figure.axes[:4])
+    return figure
+
+
+def show_pair(e: methods.Explanation) -> None:
     """Show one :class:`~xfvlib.methods.Explanation`; see :func:`draw_pair`."""
     side = "for" if sum(np.nansum(_values(saliency)) for saliency in (e.map_a, e.map_b)) > 0 else "against"
     show(draw_pair(e), f"Pair {_named(e)}. {e.method} maps over both faces; on the whole they speak {side} a match.")
 
 
-def show_images(
-    images: Sequence, titles: Sequence, *, columns: int = 6, suptitle: str | None = None, inches: float = 1.45
-) -> None:
+def show_images(images: Seq, titles: Seq, *, columns: int = 6, suptitle: str = "", inches: float = 1.45) -> None:
     """Crops ``(3, H, W)`` with a title each, in rows of ``columns``, ``inches`` wide; nothing where there are none."""
     if len(images):
-        figure, _ = _pictures(list(zip(images, titles)), columns, inches, suptitle or "")
-        show(figure, f"{suptitle or 'Faces'}: {_told(titles)}")
+        show(_pictures([*zip(images, titles)], columns, inches, suptitle), f"{suptitle or 'Faces'}: {_told(titles)}")
 
 
 def show_maps(
-    maps: Sequence[Tensor],
-    titles: Sequence,
+    maps: Seq[Tensor],
+    titles: Seq,
     *,
     image: Tensor | None = None,
     signed: bool = True,
@@ -242,21 +228,17 @@ def show_maps(
     """
     if not len(maps):
         return
-    limit, palette, low = full_colour(*maps), SIGNED if signed else MAGNITUDE, -1 if signed else 0
-    cells: list[tuple[Any, str]] = [] if image is None else [(image, "image")]
-    for saliency, title in zip(maps, titles):
-        scale = full_colour(saliency) if each_scaled else limit
-        if signed and image is not None:
-            cells.append((blend(image, saliency, scale), title))
-        else:
-            cells.append((_coloured(saliency, palette, low * scale, scale), title))
-    figure, axes = _pictures(cells, columns, 1.5, beside=1)
-    top, unit = (1, "share of largest") if each_scaled else (limit, "")
-    _bar(figure, axes, palette, low * top, top, label=_plain(label or unit))
+    palette, low, on = (SIGNED, -1, image) if signed else (MAGNITUDE, 0, None)
+    limits = [full_colour(x) for x in maps] if each_scaled else [full_colour(*maps)] * len(maps)
+    drawn = [_coloured(x, palette, low * top, top) if on is None else blend(on, x, top) for x, top in zip(maps, limits)]
+    cells = [(image, "image")] * (image is not None) + [*zip(drawn, titles)]
+    figure = _pictures(cells, columns, 1.5, beside=1)
+    top, unit = (1, "share of largest") if each_scaled else (limits[0], "")
+    _bar(figure, figure.axes, palette, low * top, top, label=_plain(label or unit))
     show(figure, f"Maps: {_told(titles)}")
 
 
-def show_method_grid(explanations: Sequence[Sequence[Explanation]]) -> None:
+def show_method_grid(explanations: Seq[Seq[methods.Explanation]]) -> None:
     """Pairs in rows, methods in columns: both maps of each, blended over the images.
 
     Args:
@@ -265,21 +247,19 @@ def show_method_grid(explanations: Sequence[Sequence[Explanation]]) -> None:
     Raises:
         ValueError: no explanations, or rows of different methods.
     """
-    methods = [[e.method for e in line] for line in explanations]
-    if not methods or not methods[0] or any(names != methods[0] for names in methods):
-        raise ValueError(f"methods by rows are {methods}; one row or more of the same methods is needed")
-    cells: list[tuple[Any, str]] = []
+    orders = [[e.method for e in line] for line in explanations]
+    if not orders or not orders[0] or any(order != orders[0] for order in orders):
+        raise ValueError(f"methods by rows are {orders}; one row or more of the same methods is needed")
+    cells = []
     for line in explanations:
-        pair, first = line[0].pair, line[0]
-        decision, truth = _verdict(pair, first.score, first.threshold, "{0}, {2:.4f}\t{1}").split("\t")
-        cells += [(pair.a, f"{pair.name_a}\n{decision}"), (pair.b, f"{pair.name_b}\n{truth}")]
+        pair, decision = line[0].pair, f"{'accepted' if line[0].accepted else 'rejected'}, {line[0].score:.4f}"
+        cells += [(pair.a, f"{pair.name_a}\n{decision}"), (pair.b, f"{pair.name_b}\n{_TRUTH[pair.same]}")]
         for e in line:
-            limit, title = full_colour(e.map_a, e.map_b), f"{e.method}\n" if line is explanations[0] else ""
-            cells += [(blend(pair.a, e.map_a, limit), title), (blend(pair.b, e.map_b, limit), "")]
-    figure, axes = _pictures(cells, 2 + 2 * len(methods[0]), 1.25, beside=0.5)
-    _signed_bar(figure, axes)
-    pairs = _told(_named(e) for e, *_ in explanations)
-    show(figure, f"Maps of the methods {', '.join(methods[0])} over both images of {len(methods)} pairs: {pairs}")
+            cells += zip(_blended(e), (f"{e.method}\n" if line is explanations[0] else "", ""))
+    figure = _pictures(cells, 2 + 2 * len(orders[0]), 1.25, beside=0.5)
+    _signed_bar(figure, figure.axes)
+    told = _told(_named(e) for e, *_ in explanations)
+    show(figure, f"Maps of the methods {', '.join(orders[0])} over both images of {len(orders)} pairs: {told}")
 
 
 def show_scores(scores: ArrayLike, labels: ArrayLike, threshold: float | None = None) -> None:
@@ -287,13 +267,12 @@ def show_scores(scores: ArrayLike, labels: ArrayLike, threshold: float | None = 
 
     Raises a ValueError for no scores, NaN, labels of another length, and a threshold outside [−1, 1].
     """
-    right_decisions(scores, labels, threshold or 0)  # which says what is wrong with them
+    evaluation.right_decisions(scores, labels, threshold or 0)  # which says what is wrong with them
     scores, kinds = np.asarray(scores), np.where(np.asarray(labels, bool), "genuine", "impostor")
-    figure = Figure(figsize=(7, 2.9))
-    ax, colours = figure.subplots(), {"genuine": GENUINE, "impostor": IMPOSTOR}
+    figure, colours = Figure(figsize=(7, 2.9)), {"genuine": GENUINE, "impostor": IMPOSTOR}
+    ax, xlabel = figure.subplots(), "cosine similarity"
     looks = {"stat": "density", "common_norm": False, "bins": 60, "element": "step", "alpha": 0.35}
     sns.histplot(x=scores, hue=kinds, hue_order=list(colours), palette=colours, ax=ax, **looks)
-    xlabel = "cosine similarity"
     if threshold is not None:
         ax.axvline(threshold, color="0.2", ls="--")
         xlabel += f", threshold {threshold:.4f}"
@@ -302,12 +281,12 @@ def show_scores(scores: ArrayLike, labels: ArrayLike, threshold: float | None = 
     show(figure, f"Histogram of {len(scores)} pairs by {xlabel}: {middles}.")
 
 
-def _lines(curves, size):
-    """A figure, its axes, and name, values and colour of each curve; ValueError where there is none."""
+def _axes(curves, size):
+    """A figure and its axes; ValueError where there are no curves."""
     if not curves:
         raise ValueError("there are no curves: {name: values} is needed")
-    figure, colours = Figure(figsize=size), sns.color_palette("colorblind", len(curves))
-    return figure, figure.subplots(), zip(curves, curves.values(), colours)
+    figure = Figure(figsize=size)
+    return figure, figure.subplots()
 
 
 def show_roc(curves: dict, labels: ArrayLike) -> None:
@@ -320,25 +299,22 @@ def show_roc(curves: dict, labels: ArrayLike) -> None:
     Raises:
         ValueError: no curves, and see :func:`xfvlib.evaluation.error_rates`.
     """
-    figure, ax, lines = _lines(curves, (5.2, 3.4))
-    described, lowest = [], 1.0
-    for name, scores, colour in lines:
-        fmr, fnmr, _ = error_rates(scores, labels)
-        eer, _ = equal_error_rate(scores, labels)
-        described.append(f"{name}: AUC {auc(scores, labels):.4f}, EER {eer:.2%}")
+    (figure, ax), described, lowest = _axes(curves, (5.2, 3.4)), [], 1.0
+    for (name, scores), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
+        (fmr, fnmr, _), (eer, _) = evaluation.error_rates(scores, labels), evaluation.equal_error_rate(scores, labels)
+        described.append(f"{name}: AUC {evaluation.auc(scores, labels):.4f}, EER {eer:.2%}")
         ax.plot(fmr, 1 - fnmr, color=colour, drawstyle="steps-post", label=_plain(described[-1]))
         ax.plot([eer], [1 - eer], "o", color=colour)
         lowest = min(lowest, float((1 - fnmr)[fmr > 0][0]))
     impostors = int((~np.asarray(labels, bool)).sum())
-    xlabel = f"false match rate (FMR), down to 1 in {impostors}"
-    ax.set(xscale="log", xlim=(1 / impostors, 1), xlabel=xlabel, ylabel="true accept rate (1 − FNMR)")
-    ax.set_ylim(max(0, lowest - 0.05), 1.005)
+    ax.set(xscale="log", xlim=(1 / impostors, 1), ylim=(max(0, lowest - 0.05), 1.005))
+    ax.set(xlabel=f"false match rate (FMR), down to 1 in {impostors}", ylabel="true accept rate (1 − FNMR)")
     ax.legend(loc="lower right", frameon=False)
     show(figure, "ROC curves: " + "; ".join(described))
 
 
 def show_curves(
-    x: ArrayLike, curves: dict, *, xlabel: str, ylabel: str, logx: bool = False, logy: bool = False, line: Any = None
+    x: ArrayLike, curves: dict, *, xlabel: str, ylabel: str, logx: bool = False, logy: bool = False, line: tuple = ()
 ) -> None:
     """Lines over an axis, each named in a legend.
 
@@ -352,9 +328,8 @@ def show_curves(
     Raises:
         ValueError: no curves, or one of another length than ``x``, or of none.
     """
-    figure, ax, lines = _lines(curves, (5.8, 3.2))
-    ends = []
-    for name, y, colour in lines:
+    (figure, ax), ends = _axes(curves, (5.8, 3.2)), []
+    for (name, y), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
         y, *interval = y if isinstance(y, tuple) else (y,)
         if np.shape(y) != np.shape(x) or not np.size(y):
             raise ValueError(f"{name} has {np.shape(y)} values for {np.shape(x)} places; (P,) of both are needed")
@@ -362,7 +337,7 @@ def show_curves(
         if interval:
             ax.fill_between(x, *interval, color=colour, alpha=0.2, lw=0)
         ends.append(f"{name} from {float(y[0]):.3g} to {float(y[-1]):.3g}")
-    if line is not None:
+    if line:
         ax.axhline(line[0], color="0.2", ls="--", lw=1, label=_plain(line[1]))
         ends.append(f"{line[1]} at {line[0]:.3g}")
     ax.set(xlabel=_plain(xlabel), ylabel=_plain(ylabel))
@@ -371,9 +346,7 @@ def show_curves(
     show(figure, f"{ylabel} against {xlabel}: {'; '.join(ends)}")
 
 
-def show_chart(
-    values: ArrayLike, rows: Sequence[str], columns: Sequence[str], *, label: str, xlabel: str = "", ylabel: str = ""
-) -> None:
+def show_chart(values: ArrayLike, rows: Seq, columns: Seq, *, label: str, xlabel: str = "", ylabel: str = "") -> None:
     """A table of signed numbers as colours, each number written in its field; NaN leaves it empty.
 
     Args:
@@ -392,12 +365,11 @@ def show_chart(
     sns.heatmap(table, ax=ax, annot_kws={"size": 8}, cbar_kws={"label": _plain(label)}, **looks)
     ax.tick_params(axis="y", rotation=0)
     ax.set(xlabel=_plain(xlabel), ylabel=_plain(ylabel))
-    row, column = np.unravel_index(size.argmax(), size.shape)
-    largest = f"{table.iloc[row, column]:.3f} at {rows[row]}, {columns[column]}"
-    show(figure, f"{label} by {ylabel} and {xlabel}: largest {largest}")
+    i, j = np.unravel_index(size.argmax(), size.shape)
+    show(figure, f"{label} by {ylabel} and {xlabel}: largest {table.iloc[i, j]:.3f} at {rows[i]}, {columns[j]}")
 
 
-def draw_cutoff(pair: Pair, filtered: Tensor, chosen: Tensor, score: float, threshold: float) -> Figure:
+def draw_cutoff(pair: pairs.Pair, filtered: Tensor, chosen: Tensor, score: float, threshold: float) -> Figure:
     """Figure of a pair whose probe has lost frequencies: what is left of it, its spectrum, the reference, the decision.
 
     Args:
@@ -407,41 +379,31 @@ def draw_cutoff(pair: Pair, filtered: Tensor, chosen: Tensor, score: float, thre
         chosen: bool ``(H, W)`` in the order of ``torch.fft.fft2``.
         score, threshold: cosine of ``filtered`` and the reference, and the decision's threshold.
     """
-    span = filtered.max() - filtered.min()
-    power = torch.log10(1 + torch.fft.fft2(pair.a).abs().mean(dim=0))
-    kept = torch.fft.fftshift(torch.where(chosen, power, 0))
-    pictures = {
-        f"probe {pair.name_a}": pair.a,
-        "what is left of it": (filtered - filtered.min()) / (span if span > 1e-6 else 1),
-        "its spectrum, DC in the middle": _coloured(kept, MAGNITUDE, 0, float(power.max())),
-        f"reference {pair.name_b}": pair.b,
-    }
-    return _over_a_line(pair, pictures, score, threshold)[0]
+    span, power = filtered.max() - filtered.min(), torch.log10(1 + torch.fft.fft2(pair.a).abs().mean(dim=0))
+    left = (filtered - filtered.min()) / (span if span > 1e-6 else 1)
+    kept = _coloured(torch.fft.fftshift(torch.where(chosen, power, 0)), MAGNITUDE, 0, float(power.max()))
+    titles = f"probe {pair.name_a}", "what is left of it", "its spectrum, DC in the middle", f"reference {pair.name_b}"
+    return _over_a_line(pair, score, threshold, [pair.a, left, kept, pair.b], titles)
 
 
-def show_frequency_influence(influence: FrequencyInfluence) -> None:
+def show_frequency_influence(influence: frequency.FrequencyInfluence) -> None:
     """Heat plots of a :class:`~xfvlib.frequency.FrequencyInfluence`: each frequency painted with its band's value, DC
     in the middle.
 
     For both images the absolute value, as a share of the larger one's maximum, the directed value, symmetric about 0,
     and beside them the band's share of the image's energy. A band without a value, NaN, is left white.
     """
-    found = torch.stack([influence.a, influence.b])
-    energies = torch.stack([influence.energy_a, influence.energy_b]).clamp(min=1e-6).log10()
+    found, energies = torch.stack([influence.a, influence.b]), torch.stack([influence.energy_a, influence.energy_b])
     sizes = found.abs().nan_to_num()
     limit = float(sizes.max()) or 1.0
-    columns = [
-        ("absolute, share of largest", found.abs() / limit, MAGNITUDE, 0, 1),
-        ("directed, cosine lost", found, SIGNED, -limit, limit),
-        ("log10 of the band's energy share", energies, MAGNITUDE, -6, 0),
-    ]
-    cells: list[tuple[Any, str]] = []
-    for i, (side, image) in enumerate((("probe", influence.pair.a), ("reference", influence.pair.b))):
-        cells.append((image, side))
-        for title, values, *scale in columns:
-            cells.append((_coloured(torch.fft.fftshift(values[i][influence.numbers]), *scale), title))
-    figure, axes = _pictures(cells, 4, 1.9, beside=2.5)
-    for column, (_, _, *scale) in enumerate(columns, 1):
-        _bar(figure, axes[:, column], *scale)
+    scales = [(MAGNITUDE, 0, 1), (SIGNED, -limit, limit), (MAGNITUDE, -6, 0)]
+    titles = "absolute, share of largest", "directed, cosine lost", "log10 of the band's energy share"
+    values = torch.stack([found.abs() / limit, found, energies.clamp(min=1e-6).log10()], dim=1)
+    cells, images = [], [(influence.pair.a, "probe"), (influence.pair.b, "reference")]
+    for image, heats in zip(images, torch.fft.fftshift(values[..., influence.numbers], dim=(-2, -1))):
+        cells += [image, *((_coloured(x, *scale), title) for x, scale, title in zip(heats, scales, titles))]
+    figure = _pictures(cells, 4, 1.9, beside=2.5)
+    for column, scale in enumerate(scales, 1):
+        _bar(figure, figure.axes[column:8:4], *scale)
     bands = "band {} of the probe and band {} of the reference".format(*sizes.argmax(dim=1).tolist())
     show(figure, f"Frequency heat plots of both images, cosine {influence.score:.4f}: most is lost with {bands}.")

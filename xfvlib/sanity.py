@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import torch
+from pandas import DataFrame
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from xfvlib.evaluation import auc, check_set, mean_interval, right_decisions
+from xfvlib import evaluation, perturb
 from xfvlib.faithfulness.curves import FIXED_ORDERS, as_ranking, blob, embed_each, first_pixels, random_order
 from xfvlib.faithfulness.statistics import check_columns
 from xfvlib.faithfulness.table import Methods, methods_of, remembering
 from xfvlib.methods import method_called
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet, person
-from xfvlib.perturb import check_count, check_side, scaled
 
+Seed = int | list[int]
 FRACTIONS = np.arange(20) / 20  # of the pixels put back: 0 shows where the curves begin
 _PATCH_TEST = ["pair", "name_a", "name_b", "same", "donor", "threshold", "accepted", "method", "scores", "localisation"]
 
@@ -49,23 +49,27 @@ def cascading_randomisation(model: FaceModel, *, seed: int = 0) -> Iterator[tupl
 
     Source: Adebayo et al. 2018, cascading randomisation; they draw weights anew.
     """
-    check_count("seed", seed, 0)
+    perturb.check_count("seed", seed, 0)
     randomised, generator = copy.deepcopy(model), torch.Generator().manual_seed(int(seed))
     for name, layer in reversed([*randomised.network.named_modules()]):
         tensors = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
         tensors = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel() > 1]
         for tensor in tensors:
-            order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
-            tensor.data = tensor.detach().flatten()[order].view(tensor.shape).contiguous()
+            tensor.data = tensor.detach().flatten()[torch.randperm(tensor.numel(), generator=generator)].view_as(tensor)
         if tensors:
             yield name, randomised
 
 
-def weight_randomisation(
-    model: FaceModel, pair: Pair, method: str = "fggb", *, threshold: float | None = None, seed: int = 0, **options
-) -> pd.DataFrame:
+def weight_randomisation(model: FaceModel, pair: Pair, method: str = "fggb", *, seed: int = 0, **options) -> DataFrame:
     """How much of a map is left when the network forgets, layer by layer: it must go, or the map does not show what was
     learnt.
+
+    Args:
+        model: a FaceModel.
+        pair: a Pair in the model's size.
+        method: one of ``METHODS``.
+        seed: of the shuffled weights.
+        options: of the method, and its ``threshold``, in [−1, 1]; without one the model's own.
 
     Returns:
         A table: ``layers`` randomised, from 0; ``layer``, the one added; ``similarity``, Spearman correlation with the
@@ -75,49 +79,39 @@ def weight_randomisation(
         ValueError: an unknown method, or a network without weights to randomise, as a black box is.
         TypeError: an option that the method does not have, or gradients that the model does not have.
     """
-
-    def probe_map(model):
-        return method_called(method, model)(model, pair.a, pair.b, threshold=threshold, **options)
-
-    trained, rows = probe_map(model), [(0, "none", 1.0)]
+    how, found = method_called(method, model), [("none", 1.0)]
+    trained = how(model, pair.a, pair.b, **options)
     for layer, randomised in cascading_randomisation(model, seed=seed):
-        rows.append((len(rows), layer, map_similarity(trained, probe_map(randomised))))
-    if len(rows) == 1:
+        found.append((layer, map_similarity(trained, how(randomised, pair.a, pair.b, **options))))
+    if len(found) == 1:
         raise ValueError(f"{model.name} shows no weights that could be randomised")
-    return pd.DataFrame(rows, columns=["layers", "layer", "similarity"])
+    return DataFrame(found, columns=["layer", "similarity"]).rename_axis("layers").reset_index()
 
 
-def swapped_partner(
-    model: FaceModel, pair: Pair, other: Tensor, method: str = "fggb", *, threshold: float | None = None, **options
-) -> float:
+def swapped_partner(model: FaceModel, pair: Pair, other: Tensor, method: str = "fggb", **options) -> float:
     """Spearman correlation of the probe's map with its map against another partner ``(3, H, W)``: 1 means that the
     partner does not matter.
 
-    Raises as :func:`weight_randomisation`.
+    ``options`` and errors as for :func:`weight_randomisation`.
     """
     how = remembering(method_called(method, model))
-    pairs = pair, replace(pair, b=other)
-    return map_similarity(*(how(model, one.a, one.b, threshold=threshold, **options) for one in pairs))
+    return map_similarity(*(how(model, one.a, one.b, **options) for one in (pair, replace(pair, b=other))))
 
 
-def identical_images(
-    model: FaceModel, image: Tensor, method: str = "fggb", *, threshold: float | None = None, **options
-) -> float:
+def identical_images(model: FaceModel, image: Tensor, method: str = "fggb", **options) -> float:
     """Share of the dissimilarity map in the whole map of an image judged against itself, in [0, 1]; NaN where the map
     is 0.
 
     Nothing speaks against that match, so 0 is right. A method that follows the cosine's own gradient has nothing to
     follow there, at the cosine's maximum: its map is rounding, whatever its share.
 
-    Raises as :func:`weight_randomisation`.
+    ``options`` and errors as for :func:`weight_randomisation`.
     """
-    saliency = method_called(method, model)(model, image, image, threshold=threshold, **options)
+    saliency = method_called(method, model)(model, image, image, **options)
     return float((-saliency).clamp(min=0).sum() / saliency.abs().sum())
 
 
-def patched(
-    pair: Pair, donor: Tensor, *, patches: int = 27, side: float = 16, seed: int | list[int] = 0
-) -> tuple[Tensor, Tensor]:
+def patched(pair: Pair, donor: Tensor, *, patches: int = 27, side: float = 16, seed: Seed = 0) -> tuple[Tensor, Tensor]:
     """The probe with square patches of another image in the places where they were there.
 
     Args:
@@ -134,9 +128,9 @@ def patched(
         ValueError: no patches, patches that cover the whole image, or a donor of another size.
     """
     replace(pair, b=donor)  # which refuses a donor that is no image of this size
-    check_count("patches", patches)
-    side = scaled(side, pair.a)
-    check_side("side", side, pair.a)
+    perturb.check_count("patches", patches)
+    side = perturb.scaled(side, pair.a)
+    perturb.check_side("side", side, pair.a)
     rng, places = np.random.default_rng(seed), torch.zeros(pair.a.shape[-2:], dtype=torch.bool)
     ys, xs = (rng.integers(0, length - side + 1, patches) for length in places.shape)
     for y, x in zip(ys, xs):
@@ -148,7 +142,7 @@ def patched(
 
 def patch_test(
     model: FaceModel, pairs: PairSet, methods: Methods = "fggb", *, threshold: float | None = None, seed: int = 0, **how
-) -> pd.DataFrame:
+) -> DataFrame:
     """Spoil probes with patches of other people, let each map say which pixels to put back, and watch the errors go.
 
     An impostor pair's probe gets patches of its partner, a genuine pair's patches of somebody else. Where the spoilt
@@ -175,39 +169,31 @@ def patch_test(
 
     Source: Patch-LFW of xSSAB (Huber et al. 2024); which people the patches come from and where they lie is drawn here.
     """
-    check_set(pairs)
+    evaluation.check_set(pairs)
     threshold, rng, rows = decision_threshold(model, threshold), np.random.default_rng(seed), []
     chosen = {label: (method_called(name, model), given) for label, (name, given) in methods_of(methods).items()}
+    people = {name: person(name) or name for name in pairs.names}  # where names tell no person, each is its own
     for number, pair in enumerate(pairs):
-        donor = _somebody_else(pairs, pair, rng) if pair.same else pair.name_b
+        others = [name for name, who in people.items() if who not in (people[pair.name_a], people[pair.name_b])]
+        if pair.same and not others:
+            raise ValueError(f"no image of another person than {pair.name_a!r} is at hand; pairs of several are needed")
+        donor = others[rng.integers(len(others))] if pair.same else pair.name_b
         spoilt, places = patched(pair, pairs.image(donor), seed=[seed, number], **how)
         target, start = embed_each(model, torch.stack([pair.b, spoilt]))
         accepted = float(start @ target) >= threshold
         known = number, pair.name_a, pair.name_b, pair.same, donor, threshold, accepted
         maps = {x: how(model, spoilt, pair.b, threshold=threshold, **given) for x, (how, given) in chosen.items()}
-        # what errs by accepting is put right by the highest pixels, what errs by rejecting by the lowest; the patches
-        # themselves speak for a match in an impostor pair, against it in a genuine one
-        orders = {label: (x if accepted else -x, -x if pair.same else x) for label, x in maps.items()}
-        fixed = random_order(spoilt, f"patches {pair.name_a}", seed), blob(spoilt), -blob(spoilt)
-        orders |= {label: (order, order) for label, order in zip(FIXED_ORDERS, fixed)}
-        for label, (first, of_patches) in orders.items():
+        maps |= zip(FIXED_ORDERS, (random_order(spoilt, f"patches {pair.name_a}", seed), blob(spoilt), -blob(spoilt)))
+        for label, x in maps.items():
+            # what errs by accepting is put right by the highest pixels, what errs by rejecting by the lowest; the
+            # patches themselves speak for a match in an impostor pair, against it in a genuine one
+            first, of_patches = (x, x) if label in FIXED_ORDERS else (x if accepted else -x, -x if pair.same else x)
             scores = embed_each(model, torch.where(first_pixels(first, 20)[:-1], pair.a, spoilt)) @ target
-            rows.append((*known, label, scores.numpy(), auc(of_patches.flatten(), places.flatten())))
-    return pd.DataFrame(rows, columns=_PATCH_TEST)
+            rows.append((*known, label, scores.numpy(), evaluation.auc(of_patches.flatten(), places.flatten())))
+    return DataFrame(rows, columns=_PATCH_TEST)
 
 
-def _somebody_else(pairs, pair, rng):
-    """Name of an image drawn from those of other people; where names tell no person, from those of other pairs."""
-    taken = {person(name) or name for name in (pair.name_a, pair.name_b)}
-    others = [name for name in pairs.names if (person(name) or name) not in taken]
-    if not others:
-        raise ValueError(
-            f"the pairs hold no image of another person than {pair.name_a!r}; give pairs of several people"
-        )
-    return others[rng.integers(len(others))]
-
-
-def patch_rates(table: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+def patch_rates(table: DataFrame, *, draws: int = 2000, seed: int = 0) -> DataFrame:
     """False match and false non-match rate of every method while pixels are put back, with intervals over pairs.
 
     Returns:
@@ -219,7 +205,7 @@ def patch_rates(table: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> pd.
     check_columns(table, _PATCH_TEST, "patch_test")
     found = []
     for (method, same), rows in table.groupby(["method", "same"], sort=False, dropna=False):
-        wrong = ~right_decisions(np.stack(rows.scores), rows.same, rows.threshold)
-        values = mean_interval(wrong, draws=draws, seed=seed)
+        wrong = ~evaluation.right_decisions(np.stack(rows.scores), rows.same, rows.threshold)
+        values = evaluation.mean_interval(wrong, draws=draws, seed=seed)
         found += [(method, "FNMR" if same else "FMR", *point) for point in zip(FRACTIONS, *values)]
-    return pd.DataFrame(found, columns=["method", "rate", "fraction", "value", "low", "high"])
+    return DataFrame(found, columns=["method", "rate", "fraction", "value", "low", "high"])
