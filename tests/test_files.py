@@ -89,7 +89,8 @@ def test_interrupted_write_leaves_nothing(tmp_path):
     target = tmp_path / "deep" / "file.txt"
 
     def interrupted(temporary):
-        assert temporary.name.startswith(".") and temporary.parent == target.parent
+        hidden = temporary.parent  # a folder beside the target
+        assert hidden.name.startswith(".") and hidden.parent == target.parent
         temporary.write_text("half")
         raise KeyboardInterrupt
 

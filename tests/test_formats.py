@@ -18,7 +18,7 @@ import torch
 import xfvlib as xfv
 from xfvlib.faithfulness import deletion_scores
 from xfvlib.notebook import examples
-from xfvlib.pairs import Crops, binfile, crops, orl_photo_path, tables
+from xfvlib.pairs import Crops, binfile, crops, datasets, orl_photo_path
 from xfvlib.pairs.binfile import read_bin
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
@@ -508,9 +508,12 @@ def test_only_a_csv_whose_folders_are_people_says_who_is_in_its_images(tmp_path)
 
 def test_pairs_are_numbered_as_two_of_all_names():
     names = [f"{person}/{photo}" for person in "abc" for photo in range(3)]
-    rows = [tables._two_of(names, number) for number in range(36)]
-    assert {row[:2] for row in rows} == set(combinations(names, 2))
-    assert all(same == (a[0] == b[0]) and fold == -1 for a, b, same, fold in rows)
+    rows = datasets._two_of(names, np.arange(36)).tolist()
+    assert len(rows) == 36 and {tuple(row) for row in rows} == set(combinations(names, 2))
+    many = [*map(str, range(9000))]  # the first and last partner of each, and roots that are nearly whole numbers
+    first = np.array([later * (later - 1) // 2 for later in range(1, 9000)])
+    assert datasets._two_of(many, first).tolist() == [["0", str(later)] for later in range(1, 9000)]
+    assert datasets._two_of(many, first[1:] - 1).tolist() == [[str(n - 2), str(n - 1)] for n in range(2, 9000)]
 
 
 def test_two_photographs_of_one_name_and_two_endings_are_both_kept(tmp_path):
@@ -542,7 +545,7 @@ def test_no_photograph_takes_the_name_of_another(tmp_path):
 
 
 def test_a_folder_of_too_many_pairs_is_refused_before_they_are_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "MOST_PAIRS", 5)
+    monkeypatch.setattr(datasets, "MOST_PAIRS", 5)
     lfw_folder(tmp_path, "people")
     with pytest.raises(ValueError, match="12 genuine pairs; needed"):
         xfv.load_pairs("folder", root=tmp_path / "people")

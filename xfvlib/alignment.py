@@ -13,22 +13,20 @@ import torch
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
+from xfvlib.extras import reworded
 from xfvlib.files import read_bytes
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # of photographs; PIL knows others that start programs
 LARGEST_FILE = 40_000_000  # bytes
-_MOST_PIXELS = 50_000_000
-_MOST_SCANS = 200  # of a JPEG; a progressive one has about ten, and each is a pass over all pixels
-_LARGEST_CROP = 2000  # pixels
-_SHORTER_SIDE = 276  # pixels: smaller photographs are enlarged, since dlib's detector needs faces of about 80
-_LONGER_SIDE = 1600  # larger photographs are reduced, or detection takes seconds
+_MOST_PIXELS, _MOST_SCANS = 50_000_000, 200  # scans of a JPEG: a usual one has ten, and each passes over all pixels
+_TALLEST = 2000  # pixels of a crop
+# pixels: smaller photographs are enlarged, since dlib's detector needs faces of about 80, and larger ones are reduced,
+# or detection takes seconds
+_SHORTER_SIDE, _LONGER_SIDE = 276, 1600
 _BORDER = 60  # edge pixels repeated around the photograph, for faces that touch its border
 _NAME = "called in xfvlib"  # where a PIL image keeps what errors call it
 # centres of the eyes, tip of the nose, corners of the mouth in a 112×112 crop: the template of ArcFace and its kin
-TEMPLATE = np.array(
-    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
-)
-
+TEMPLATE = np.c_[[38.2946, 73.5318, 56.0252, 41.5493, 70.7299], [51.6963, 51.5014, 71.7366, 92.3655, 92.2041]]
 # in a crop, as shares of its height: rows of the eyes, the tip of the nose and the mouth, and the distance between the
 # eyes; for dlib's alignment the mean over the ORL photographs
 FEATURES = {"dlib": (0.313, 0.487, 0.671, 0.363), "arcface": (0.461, 0.641, 0.824, 0.315)}
@@ -43,7 +41,10 @@ class HasAlignment(Protocol):
     alignment: str
 
 
-def align(photo: Photo, model: HasAlignment | None = None) -> torch.Tensor:
+Model = HasAlignment | None
+
+
+def align(photo: Photo, model: Model = None) -> torch.Tensor:
     """Crop of the largest face in a photograph, aligned as the model was trained with.
 
     Args:
@@ -65,8 +66,7 @@ def align(photo: Photo, model: HasAlignment | None = None) -> torch.Tensor:
         >>> align(orl_photo_path("s1/1")).shape
         torch.Size([3, 150, 150])
     """
-    photo = read_photo(photo)
-    size, kind = wanted(model)
+    photo, (size, kind) = read_photo(photo), wanted(model)
     return crop(photo, find_landmarks(photo), size=size, kind=kind)
 
 
@@ -79,7 +79,8 @@ def read_photo(photo: Photo, name: str | None = None) -> Image.Image:
     elif not isinstance(photo, (bytes, Image.Image)):
         raise TypeError(f"photo is a {type(photo).__name__}; it must be a path, bytes, a PIL image or an array")
     name = name or getattr(photo, "info", {}).get(_NAME, "the photograph")
-    try:
+    # a damaged file can fail in any way
+    with reworded(Exception, ValueError, f"{name} is damaged or not an image; save it as JPEG or PNG, not HEIC"):
         if isinstance(photo, bytes):
             if len(photo) > LARGEST_FILE or (photo[:2] == b"\xff\xd8" and photo.count(b"\xff\xda") > _MOST_SCANS):
                 raise ValueError(f"it has more than {LARGEST_FILE / 1e6:.0f} MB, or than {_MOST_SCANS} scans")
@@ -92,9 +93,6 @@ def read_photo(photo: Photo, name: str | None = None) -> Image.Image:
         if photo.has_transparency_data:
             photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo.convert("RGBA"))
         photo = photo.convert("RGB")
-    except Exception as error:  # a damaged file can fail in any way
-        reason = str(error).partition(" <")[0]  # without PIL's address of the bytes
-        raise ValueError(f"{name} is damaged or not an image: {reason}; save it as JPEG or PNG, not HEIC") from error
     photo.info[_NAME] = name
     return photo
 
@@ -102,8 +100,7 @@ def read_photo(photo: Photo, name: str | None = None) -> Image.Image:
 def _eight_bits(pixels):
     """uint8 pixels of those with 16 bits, or of floats in [0, 1]."""
     scale = {"u1": 1, "u2": 1 / 257, "f2": 255, "f4": 255, "f8": 255}.get(pixels.dtype.str[1:])
-    shaped = pixels.ndim in (2, 3) and pixels.shape[2:] in ((), (3,)) and 0 < pixels.size <= 3 * _MOST_PIXELS
-    if not scale or not shaped:
+    if not scale or pixels.ndim < 2 or pixels.shape[2:] not in ((), (3,)) or not 0 < pixels.size <= 3 * _MOST_PIXELS:
         raise TypeError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8, uint16 or floats (H, W) or (H, W, 3)")
     if scale == 255 and not ((pixels >= 0) & (pixels <= 1)).all():
         raise ValueError("pixels are floats outside [0, 1], or NaN; divide 0..255 by 255")
@@ -137,8 +134,7 @@ def landmark_row(photo: Photo, centred: bool = False) -> np.ndarray:
     """The numbers of :func:`find_landmarks` in a row, then 1 where the face was only supposed, or 0: ``(21,)``."""
     *found, supposed = _find_face(photo, centred)
     few, many = (_landmarks(count, *found) for count in (5, 68))
-    eyes = [many[36:42].mean(axis=0), many[42:48].mean(axis=0)]
-    return np.append([*few, *eyes, many[30], many[48], many[54]], float(supposed))
+    return np.append([*few, many[36:42].mean(axis=0), many[42:48].mean(axis=0), *many[[30, 48, 54]]], float(supposed))
 
 
 def find_68_landmarks(photo: Photo) -> np.ndarray:
@@ -168,7 +164,7 @@ def _find_face(photo, centred=False):
         raise ValueError(f"no face was found in {name} {photo.size}: show one upright, a fifth of the picture high")
     if len(faces) > 1:
         warnings.warn(f"{len(faces)} faces were found in {name}; the largest was taken", stacklevel=4)
-    return pixels, scale, max(faces, key=lambda box: box.area()), False
+    return pixels, scale, max(faces, key=dlib.rectangle.area), False
 
 
 def crop(photo: Photo, landmarks: np.ndarray, *, size: tuple = (150, 150), kind: str = "dlib") -> torch.Tensor:
@@ -189,14 +185,13 @@ def crop(photo: Photo, landmarks: np.ndarray, *, size: tuple = (150, 150), kind:
     five, far = slice(5) if kind == "dlib" else slice(5, 10), 2 * max(photo.size)
     numbers = points.shape == (10, 2) and points.dtype.kind in "iuf"
     if not numbers or not (np.abs(points) < far).all() or np.ptp(points[five], 0).max() < 1:
-        needed = f"ten points (x, y) in pixels, apart from each other, and within {far} pixels from the corner"
-        raise ValueError(f"landmarks are {points.dtype} {points.shape}; {needed}, are needed: see find_landmarks")
+        raise ValueError(f"landmarks are {points.dtype} {points.shape}, not ten points, apart and within {far} pixels")
     pixels = (_dlib_crop if kind == "dlib" else _template_crop)(photo, points[five], size[0])
     left = (size[0] - size[1]) // 2  # of the template's square, a narrower crop is the middle
     return to_tensor(pixels[:, left : left + size[1]])
 
 
-def wanted(model: HasAlignment | None) -> tuple[tuple[int, int], str]:
+def wanted(model: Model) -> tuple[tuple[int, int], str]:
     """Size (H, W) and kind of alignment of a model's crops; ValueError for those that are wider than high.
 
     Example:
@@ -208,13 +203,12 @@ def wanted(model: HasAlignment | None) -> tuple[tuple[int, int], str]:
 
 def _known_format(size, kind):
     whole = isinstance(size, tuple) and len(size) == 2 and all(isinstance(side, (int, np.integer)) for side in size)
-    if not whole or not 1 <= size[1] <= size[0] <= _LARGEST_CROP or kind not in ("dlib", "arcface"):
-        needed = f"(height, width), at most {_LARGEST_CROP} pixels and not wider than high, and 'dlib' or 'arcface'"
-        raise ValueError(f"size {size!r} and alignment {kind!r} were given; needed are {needed}")
+    if not whole or not 1 <= size[1] <= size[0] <= _TALLEST or kind not in ("dlib", "arcface"):
+        raise ValueError(f"{size!r}, {kind!r}; needed: size to {_TALLEST}, not wider than high, 'dlib' or 'arcface'")
     return size, kind
 
 
-def face_regions(model: HasAlignment | None = None) -> dict[str, torch.Tensor]:
+def face_regions(model: Model = None) -> dict[str, torch.Tensor]:
     """Seven regions of an aligned crop, by where the landmarks of the model's alignment lie.
 
     Args:
@@ -225,22 +219,15 @@ def face_regions(model: HasAlignment | None = None) -> dict[str, torch.Tensor]:
     """
     (height, width), kind = wanted(model)
     eyes_y, nose_y, mouth_y, between = np.array(FEATURES[kind]) * height
-    y, x = np.indices((height, width))
-    x = np.abs(x - (width - 1) / 2) / between  # from the middle, in distances between the eyes
+    # x from the middle, in distances between the eyes
+    y, x = np.arange(height)[:, None], np.abs(np.arange(width) - (width - 1) / 2) / between
     nose_end, mouth_end = (nose_y + mouth_y) / 2, mouth_y + 0.35 * between
-    first_that_holds = {
-        "margins": x > 0.95,
-        "forehead": y < eyes_y - 0.4 * between,
-        "eyes": y < eyes_y + 0.3 * between,
-        "nose": (y < nose_end) & (x <= 0.35),
-        "mouth": (y >= nose_end) & (y < mouth_end) & (x <= 0.6),
-        "cheeks": y < mouth_end,
-        "chin": y >= mouth_end,
-    }
-    number = np.argmax([*first_that_holds.values()], axis=0)
-    places = {name: (number == i).astype(np.float32) for i, name in enumerate(first_that_holds)}
-    order = ("forehead", "eyes", "nose", "cheeks", "mouth", "chin", "margins")
-    return {name: torch.from_numpy(gaussian_filter(places[name], height / 56)) for name in order}
+    # the first that holds
+    above = [x > 0.95, y < eyes_y - 0.4 * between, y < eyes_y + 0.3 * between, (y < nose_end) & (x <= 0.35)]
+    below = [(y >= nose_end) & (y < mouth_end) & (x <= 0.6), y < mouth_end]
+    region = np.select(above + below, ["margins", "forehead", "eyes", "nose", "mouth", "cheeks"], "chin")
+    places = {name: region == name for name in ("forehead", "eyes", "nose", "cheeks", "mouth", "chin", "margins")}
+    return {name: torch.from_numpy(gaussian_filter(np.float32(at), height / 56)) for name, at in places.items()}
 
 
 def _dlib_crop(photo, landmarks, size):
@@ -255,28 +242,20 @@ def _template_crop(photo, landmarks, size):
 
     Returns uint8 ``(size, size, 3)``.
     """
-    # as complex numbers a similarity is z → turn·z + shift, and least squares is one division
-    target = (TEMPLATE + 0.5) * size / 112 - 0.5
-    z, w = landmarks @ [1, 1j], target @ [1, 1j]
-    turn = np.vdot(w - w.mean(), z - z.mean()) / np.vdot(w - w.mean(), w - w.mean())  # crop → photograph
+    # as complex numbers a similarity is z → turn·z + shift; as PIL does, from the corners of pixels, not their centres
+    w, z = ((TEMPLATE + 0.5) * size / 112) @ [1, 1j], (landmarks + 0.5) @ [1, 1j]
+    turn, shift = np.linalg.lstsq(np.stack([w, np.ones(5)], axis=1), z)[0]  # crop → photograph
     if abs(turn) > 1.5 and max(photo.size) > 1:  # reduce first, with antialiasing: the affine sampling below has none
         small = photo.resize([max(1, round(side / abs(turn))) for side in photo.size], Image.Resampling.BICUBIC)
         return _template_crop(small, (landmarks + 0.5) * np.divide(small.size, photo.size) - 0.5, size)
-    shift = z.mean() - turn * w.mean()
-    # PIL samples at pixel centres, half a pixel from the corner
-    shift += (1 + 1j) / 2 - turn * (1 + 1j) / 2
     coefficients = (turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag)
     return np.array(photo.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC))
 
 
 def _enlarged(photo):
     """Pixels of a photograph at a size that the detector can work with, a border around them, and the scale."""
-    shorter, longer = sorted(photo.size)
-    scale = max(1, int(np.ceil(_SHORTER_SIDE / shorter)))
-    if longer * scale > _LONGER_SIDE:
-        scale = _LONGER_SIDE / longer
-    if scale != 1:
-        photo = photo.resize([max(1, round(side * scale)) for side in photo.size], Image.Resampling.BICUBIC)
+    scale = min(max(1, np.ceil(_SHORTER_SIDE / min(photo.size))), _LONGER_SIDE / max(photo.size))
+    photo = photo.resize([max(1, round(side * scale)) for side in photo.size], Image.Resampling.BICUBIC)
     return np.pad(np.asarray(photo), ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)), mode="edge"), scale
 
 

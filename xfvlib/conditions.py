@@ -2,11 +2,8 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from scipy.interpolate import LinearNDInterpolator
-from scipy.ndimage import map_coordinates
-from scipy.spatial import Delaunay
-from torch import Tensor
+from scipy import interpolate, ndimage, spatial
+from torch import Tensor, nn
 
 from xfvlib.alignment import find_68_landmarks
 from xfvlib.pairs import Pair
@@ -28,8 +25,8 @@ def reduced(image: Tensor, factor: float) -> Tensor:
     size = [round(n / factor) for n in image.shape[-2:]]
     if min(size) < 4:
         raise ValueError(f"factor is {factor}; it must leave 4 pixels or more of {tuple(image.shape[-2:])}")
-    small = F.interpolate(image, size=size, mode="bicubic", antialias=True)
-    return F.interpolate(small, size=image.shape[-2:], mode="bicubic")[0].clamp(0, 1)
+    small = nn.functional.interpolate(image, size=size, mode="bicubic", antialias=True)
+    return nn.functional.interpolate(small, size=image.shape[-2:], mode="bicubic")[0].clamp(0, 1)
 
 
 def morph(image_a: Tensor, image_b: Tensor, share: float = 0.5) -> Tensor:
@@ -52,16 +49,15 @@ def morph(image_a: Tensor, image_b: Tensor, share: float = 0.5) -> Tensor:
     if share > 1:
         raise ValueError(f"share is {share}; it must lie in [0, 1]")
     pair = Pair(image_a, image_b)  # which says what is wrong with them
-    height, width = pair.a.shape[-2:]
-    x, y = np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5))
-    border = np.stack([x, y], axis=-1)[(x % (width - 1) == 0) | (y % (height - 1) == 0)]
+    h, w = pair.a.shape[-2:]
+    x, y = np.meshgrid(np.linspace(0, w - 1, 5), np.linspace(0, h - 1, 5))
+    border = np.stack([x, y], axis=-1)[(x % (w - 1) == 0) | (y % (h - 1) == 0)]
     points_a, points_b = (np.concatenate([face_landmarks(image), border]) for image in (pair.a, pair.b))
-    triangles = Delaunay((1 - share) * points_a + share * points_b)
-    pixels = np.meshgrid(np.arange(width), np.arange(height))
+    triangles = spatial.Delaunay((1 - share) * points_a + share * points_b)
 
     def warped(image, points):
-        x, y = np.moveaxis(LinearNDInterpolator(triangles, points)(*pixels), -1, 0)
-        return np.stack([map_coordinates(colour, (y, x), order=1, mode="nearest") for colour in image.numpy()])
+        x, y = np.moveaxis(interpolate.LinearNDInterpolator(triangles, points)(*np.indices((h, w))[::-1]), -1, 0)
+        return np.stack([ndimage.map_coordinates(colour, (y, x), order=1, mode="nearest") for colour in image.numpy()])
 
     mixed = (1 - share) * warped(pair.a, points_a) + share * warped(pair.b, points_b)
     return torch.from_numpy(mixed).float().clamp(0, 1)
@@ -73,5 +69,4 @@ def face_landmarks(image: Tensor) -> np.ndarray:
     Raises a ValueError when no face is found, and what :class:`xfvlib.Pair` raises for an image.
     """
     image = Pair(image, image).a
-    pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    return find_68_landmarks(pixels).clip(1, np.array(image.shape[:0:-1]) - 2)
+    return find_68_landmarks(image.permute(1, 2, 0).numpy()).clip(1, np.array(image.shape[:0:-1]) - 2)

@@ -1,11 +1,27 @@
-"""Packages that only a part of the library needs, the extras of its own package."""
+"""Errors in words: of what is caught, and of packages that only a part of the library needs, the extras of its own."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 @contextmanager
-def extra(name: str) -> Iterator[None]:
+def reworded(caught: type[Exception] | tuple, error: type[Exception], message: str) -> Iterator[None]:
+    """Around what may fail: ``caught`` becomes an ``error`` of this message, with the reason in brackets.
+
+    Example:
+        >>> with reworded(KeyError, ValueError, "there is no such crop"):
+        ...     {}["s1/1"]
+        Traceback (most recent call last):
+        ValueError: there is no such crop (KeyError: 's1/1')
+    """
+    try:
+        yield
+    except caught as reason:
+        words = str(reason).partition(" <_io")[0]  # without the address in memory that PIL adds
+        raise error(f"{message} ({type(reason).__name__}: {words})") from reason
+
+
+def extra(name: str) -> AbstractContextManager[None]:
     """Around imports: an ImportError that says how to install what is missing.
 
     Args:
@@ -13,11 +29,8 @@ def extra(name: str) -> Iterator[None]:
 
     Example:
         >>> with extra("onnx"):
-        ...     import no_such_package
+        ...     import absent
         Traceback (most recent call last):
-        ImportError: no_such_package is needed here and not installed: pip install 'xfvlib[onnx]'
+        ImportError: a package is lacking: pip install 'xfvlib[onnx]' (ModuleNotFoundError: No module named 'absent')
     """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{error.name} is needed here and not installed: pip install 'xfvlib[{name}]'") from error
+    return reworded(ModuleNotFoundError, ImportError, f"a package is lacking: pip install 'xfvlib[{name}]'")

@@ -6,7 +6,6 @@ import random
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ def notebook_setup(seed: int = 0) -> None:
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {device}; seed {seed}")
 
 
-def examples(model: FaceModel, pairs: PairSet) -> dict[str, Any]:
+def examples(model: FaceModel, pairs: PairSet) -> dict[str, object]:
     """What the notebooks show of a model and data set, chosen by rule where their own choice cells name ORL
     photographs.
 
@@ -51,36 +50,25 @@ def examples(model: FaceModel, pairs: PairSet) -> dict[str, Any]:
     """
     threshold = decision_threshold(model)
     some = pairs.draw(max(1, min(100, pairs.labels.sum(), (~pairs.labels).sum())))
-    scores = evaluation.scores(model, some)
-    rising = np.argsort(scores, kind="stable")
+    rising = np.argsort(scores := evaluation.scores(model, some), kind="stable")
     genuine, strangers = ([some[row] for row in rising if some.labels[row] == same] for same in (True, False))
     pair, stranger = genuine[len(genuine) // 2], strangers[len(strangers) // 2]
-    other = next(name for name in (stranger.name_b, stranger.name_a) if _who(name) != _who(pair.name_a))
+    who = lambda name: person(name) or name  # where the name does not tell, the image itself
+    other = next(name for name in (stranger.name_b, stranger.name_a) if who(name) != who(pair.name_a))
     impostor, people = pairs.pair(pair.name_a, other), {}
     for two in genuine[::-1]:
         with suppress(ValueError):  # no landmarks are found
             face_landmarks(two.a)
-            people[_who(two.name_a)] = [two.name_a, two.name_b]
+            people[who(two.name_a)] = [two.name_a, two.name_b]
 
     def photograph(name):
         source = getattr(pairs.images, "sources", {}).get(name) or orl_photo_path(name)
         return io.BytesIO(source) if isinstance(source, bytes) else source
 
-    return {
-        "pair": pair,
-        "impostor": impostor,
-        "close": some[int(np.abs(scores - threshold).argmin())],
-        "six": [pair, genuine[-1], strangers[-1], impostor, stranger, genuine[0]],
-        "shown": [name for two in genuine[:9] for name in (two.name_a, two.name_b)],
-        "people": dict(list(people.items())[:2]),
-        "earlier_layer": None,
-        "photograph": photograph,
-    }
-
-
-def _who(name):
-    """The person in an image, or the image itself where its name does not tell."""
-    return person(name) or name
+    shown = [name for two in genuine[:9] for name in (two.name_a, two.name_b)]
+    six, close = [pair, genuine[-1], strangers[-1], impostor, stranger, genuine[0]], np.abs(scores - threshold).argmin()
+    chosen = {"pair": pair, "impostor": impostor, "close": some[int(close)], "six": six, "shown": shown}
+    return chosen | {"people": dict([*people.items()][:2]), "earlier_layer": None, "photograph": photograph}
 
 
 def processor() -> str:

@@ -5,23 +5,20 @@ import pickle
 import pickletools
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+from xfvlib.extras import reworded
 from xfvlib.files import read_bytes
 
-_LARGEST_FILE = 1_000_000_000  # bytes
 _MOST_STEPS = 2_000_000  # of the unpickler: 7,000 pairs take 350,000 at most, and one can take 70 bytes of memory
 _REFUSED_STEPS = re.compile("DICT|SET|OBJ|^INST|EXT|PERS")  # dicts and sets of colliding keys take hours
 _ADMITTED = re.compile(r"_codecs.encode|numpy.(dtype|ndarray|_?core.(multiarray._reconstruct|numeric._frombuffer))")
 
 
-class _Marker:
+class _Marker(SimpleNamespace):
     """Stands for what a pickle asks for by name; it is not run, but keeps what it was to be given."""
 
-    def __init__(self, name, args=()):
-        self.name, self.args, self.state = name, args, None
-
-    def __call__(self, *args):
-        return _Marker(self.name, args)
+    __match_args__ = ("name", "given", "state")
 
     def __setstate__(self, state):
         self.state = state
@@ -33,24 +30,20 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
         if not _ADMITTED.fullmatch(f"{module}.{name}"):
             raise pickle.UnpicklingError(f"it asks for {module[:100]}.{name[:100]}")
-        return _Marker(name)
+        return lambda *given: _Marker(name=name, given=given, state=None)
 
 
-def _content(image):
-    """Bytes of an image, or text that is to be encoded as latin-1; None for anything else."""
+def _content(number, image):
+    """Bytes of an image, or text that is to be encoded as latin-1, as Python 3 writes bytes in old protocols."""
     match image:
-        case _Marker(name="_reconstruct", state=(_, _, _Marker(name="dtype", args=(code, *_)), _, content)):
-            pass
-        case _Marker(name="_frombuffer", args=(content, _Marker(name="dtype", args=(code, *_)), *_)):
-            pass
-        case _:
-            code, content = "u1", image
-    if code not in ("u1", b"u1", "uint8", b"uint8"):
-        raise ValueError(f"a numpy array of dtype {code[:20] if isinstance(code, (str, bytes)) else type(code)!r}")
-    kinds = (bytes, bytearray)
-    if isinstance(content, _Marker) and content.name == "encode":  # as Python 3 writes bytes in old protocols
-        content, kinds = content.args[0], str
-    return content if isinstance(content, kinds) else None
+        case (bytes() | bytearray() as content) | _Marker("encode", (str() as content, _)):
+            return content
+        case _Marker("_reconstruct", _, (_, _, dtype, _, content)) | _Marker("_frombuffer", (content, dtype, *_)):
+            if (code := dtype.given[0]) in ("u1", b"u1", "uint8", b"uint8"):
+                return _content(number, content)
+            kind = code[:20] if isinstance(code, (str, bytes)) else type(code)
+            raise ValueError(f"image {number} is a numpy array of dtype {kind!r}")
+    raise ValueError(f"image {number} is a {type(image).__name__}, not bytes or a uint8 array")
 
 
 def read_bin(path: str | Path) -> tuple[list[bytes], list[bool]]:
@@ -67,31 +60,22 @@ def read_bin(path: str | Path) -> tuple[list[bytes], list[bool]]:
         ValueError: no file, truncated, of another structure, or asking for anything but lists, bytes, bools and uint8
             arrays: named, and not run.
     """
-    data = read_bytes(path, _LARGEST_FILE, "verification file")
-    try:
-        return _images_and_labels(data)
-    except Exception as error:  # a damaged pickle can fail in any way
-        what = f"{Path(path).name} is truncated or not a verification file, and nothing in it was run"
-        raise ValueError(f"{what} ({type(error).__name__}: {error})") from error
-
-
-def _images_and_labels(data):
-    for step, (opcode, value, _) in enumerate(pickletools.genops(data)):  # which checks all lengths but a frame's
-        too_far = ("PUT" in opcode.name and value > step) or (opcode.name == "FRAME" and value > len(data))
-        if too_far or step > _MOST_STEPS or _REFUSED_STEPS.search(opcode.name):
-            raise ValueError(f"step {step:,} of the pickle is {opcode.name}")
-    match _Unpickler(io.BytesIO(data), encoding="bytes").load():
-        case [list(images), list(same)]:
-            found = [_content(image) for image in images]
-        case _:
-            raise ValueError("it holds no list of images and list of labels")
-    if len(found) != 2 * len(same) or not same:
-        raise ValueError(f"it holds {len(found)} images for {len(same)} labels; two a label are needed")
-    if wrong := [i for i, image in enumerate(found) if image is None]:
-        raise ValueError(f"image {wrong[0]} is a {type(images[wrong[0]]).__name__}, not bytes or a uint8 array")
-    if wrong := [i for i, label in enumerate(same) if not isinstance(label, int) or label not in (0, 1)]:
-        raise ValueError(f"label {wrong[0]} is a {type(same[wrong[0]]).__name__}, or a number, not true or false")
-    # once for each content, however many images a short file makes of it
-    distinct = {id(one): one for one in found}
-    made = {key: one.encode("latin1") if isinstance(one, str) else bytes(one) for key, one in distinct.items()}
+    data = read_bytes(path, 1_000_000_000, "verification file")
+    kind = "a verification file, a list of images and a list of labels, and nothing in it was run"
+    # a damaged pickle can fail in any way
+    with reworded(Exception, ValueError, f"{Path(path).name} is truncated or not {kind}"):
+        for step, (opcode, value, _) in enumerate(pickletools.genops(data)):  # which checks all lengths but a frame's
+            far = value and (("PUT" in opcode.name and value > step) or (opcode.name == "FRAME" and value > len(data)))
+            if far or step > _MOST_STEPS or _REFUSED_STEPS.search(opcode.name):
+                raise ValueError(f"step {step:,} of the pickle is {opcode.name}")
+        images, same = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+        found = [_content(*numbered) for numbered in enumerate(images)]
+        if len(found) != 2 * len(same) or not same:
+            raise ValueError(f"it holds {len(found)} images for {len(same)} labels; two a label are needed")
+        for number, label in enumerate(same):
+            if not isinstance(label, int) or label not in (0, 1):
+                raise ValueError(f"label {number} is a {type(label).__name__}, or a number, not true or false")
+        # once for each content, however many images a short file makes of it
+        distinct = {id(one): one for one in found}
+        made = {key: one.encode("latin1") if isinstance(one, str) else bytes(one) for key, one in distinct.items()}
     return [made[id(one)] for one in found], list(map(bool, same))

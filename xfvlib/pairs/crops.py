@@ -1,21 +1,22 @@
 """Crops made for a model when they are asked for, and the landmarks they need."""
 
 import hashlib
+from collections import UserDict
 from collections.abc import Mapping
 from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
-import torch
+from PIL import ImageOps
+from torch import Tensor
 
-from xfvlib import alignment
-from xfvlib.alignment import HasAlignment
-from xfvlib.files import DATA, kept_array, read_bytes
+from xfvlib import alignment, files
+from xfvlib.alignment import Model
 
 CROPS_KEPT = 512  # decoded crops held in memory: 77 MB at 112×112
 
 
-class Crops(Mapping[str, torch.Tensor]):
+class Crops(UserDict[str, Tensor]):
     """Crops by name, made for a model when asked for; the last few hundred stay in memory, and copies are handed out.
 
     Args:
@@ -36,25 +37,13 @@ class Crops(Mapping[str, torch.Tensor]):
     """
 
     def __init__(
-        self,
-        sources: Mapping,
-        model: HasAlignment | None = None,
-        aligned: bool = False,
-        centred: bool = False,
-        landmarks: Mapping | None = None,
+        self, sources: dict, model: Model = None, aligned: bool = False, centred: bool = False, landmarks: Mapping = {}
     ):
-        self.sources, self.aligned, self.centred, self.landmarks = sources, aligned, centred, landmarks or {}
-        self.want = alignment.wanted(model)
-        self.supposed: set[str] = set()
+        self.data = self.sources = sources
+        self.aligned, self.centred, self.landmarks = aligned, centred, landmarks
+        self.want, self.supposed = alignment.wanted(model), set[str]()
 
-    def __len__(self):
-        return len(self.sources)
-
-    def __iter__(self):
-        return iter(self.sources)
-
-    def __contains__(self, name):
-        return name in self.sources
+    __repr__ = object.__repr__  # the sources can be megabytes
 
     def __getitem__(self, name):
         return self._kept(name).clone()
@@ -68,29 +57,22 @@ class Crops(Mapping[str, torch.Tensor]):
 
     def _made(self, name):
         source, (size, kind) = self.sources[name], self.want
-        data = source if isinstance(source, bytes) else read_bytes(source, alignment.LARGEST_FILE, "photograph")
+        data = source if isinstance(source, bytes) else files.read_bytes(source, alignment.LARGEST_FILE, "photograph")
         photo = alignment.read_photo(data, f"image {name}")
-        if self.aligned and kind == "arcface":
-            if photo.size != (size[1], size[0]):
-                left = (112 - round(112 * size[1] / size[0])) / 2 * photo.width / 112
-                photo = photo.resize((size[1], size[0]), box=(left, 0, photo.width - left, photo.height))
-            return alignment.to_tensor(photo)
-        row = np.ravel(self.landmarks[name] if name in self.landmarks else self._landmarks(data, photo))
+        if self.aligned and kind == "arcface":  # of a narrower crop it is the middle
+            return alignment.to_tensor(ImageOps.fit(photo, size[::-1]))
+        key, rule = hashlib.sha256(data).hexdigest()[:24], "middle" if self.centred else "largest"
+        row = self.landmarks.get(name, kept_landmarks("lfw").get(key) if self.centred else None)
+        if row is None:
+            row = files.kept_array(f"landmarks/{key}-{rule}", lambda: alignment.landmark_row(photo, self.centred))
+        row = np.ravel(row)
         if row[20:].any():
             self.supposed.add(name)
         return alignment.crop(photo, row[:20].reshape(-1, 2), size=size, kind=kind)
 
-    def _landmarks(self, data, photo):
-        """Landmarks kept in the repository, or found once and kept in the cache folder."""
-        key = hashlib.sha256(data).hexdigest()[:24]
-        if self.centred and key in _lfw_landmarks():
-            return _lfw_landmarks()[key]
-        rule = "middle" if self.centred else "largest"
-        return kept_array(f"landmarks/{key}-{rule}", lambda: alignment.landmark_row(photo, self.centred))
-
 
 @cache
-def _lfw_landmarks():
-    """Rows of landmarks kept in the repository for photographs of LFW, by the file's hash: they need no detector."""
-    table = pd.read_csv(DATA / "lfw_landmarks.csv", index_col="sha256")
-    return dict(zip(table.index, table.to_numpy()))
+def kept_landmarks(name: str) -> dict[str, list[float]]:
+    """Rows of landmarks kept in the repository, which need no detector: of "orl" by the photograph's name, of "lfw" by
+    the file's hash."""
+    return pd.read_csv(files.DATA / f"{name}_landmarks.csv", index_col=0).T.to_dict("list")

@@ -2,11 +2,8 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from itertools import combinations
-from math import comb
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,26 +37,24 @@ class Pair:
     name_b: str = "reference"
 
     def __post_init__(self):
-        for side, name in (("a", self.name_a), ("b", self.name_b)):
-            object.__setattr__(self, side, _checked(getattr(self, side), f"image {name!r}"))
-        if self.a.shape != self.b.shape:
-            sizes = f"{tuple(self.a.shape)} and {tuple(self.b.shape)}"
-            raise ValueError(f"{self.name_a!r} and {self.name_b!r} differ in size, {sizes}: align both for one model")
-        if not (self.same is None or isinstance(self.same, (bool, np.bool_))):
+        a, b = _checked(self.a, self.name_a), _checked(self.b, self.name_b)
+        if a.shape != b.shape:
+            raise ValueError(f"{self.name_a!r} and {self.name_b!r} differ in size, {a.shape} and {b.shape}: align both")
+        if not isinstance(self.same, bool | np.bool_ | None):
             raise TypeError(f"same is {self.same!r}; True, False, or None where it is not known, is needed")
-        object.__setattr__(self, "same", self.same if self.same is None else bool(self.same))
+        vars(self).update(a=a, b=b, same=None if self.same is None else bool(self.same))
 
 
 def _checked(image, name):
     """An image as float32 on the CPU; the errors of :class:`Pair`."""
-    given = f"{name} is a {type(image).__name__}, {getattr(image, 'dtype', '')}"
     if not isinstance(image, torch.Tensor) or not image.is_floating_point() or image.is_sparse or image.is_meta:
+        given = f"image {name!r} is a {type(image).__name__}, {getattr(image, 'dtype', '')}"
         raise TypeError(f"{given}; a float tensor (3, H, W), RGB in [0, 1], is needed: see xfv.align")
     if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
-        raise ValueError(f"{name} has shape {tuple(image.shape)}; (3, H, W) is needed")
-    if not bool(((image >= 0) & (image <= 1)).all()):
+        raise ValueError(f"image {name!r} has shape {tuple(image.shape)}; (3, H, W) is needed")
+    if not ((image >= 0) & (image <= 1)).all():
         found = f"smallest {float(image.min()):.4g}, largest {float(image.max()):.4g}"
-        raise ValueError(f"{name} has pixels outside [0, 1] or NaN ({found}); divide 0..255 pixels by 255")
+        raise ValueError(f"image {name!r} has pixels outside [0, 1] or NaN ({found}); divide 0..255 pixels by 255")
     return image.detach().cpu().float()
 
 
@@ -96,48 +91,29 @@ class PairSet(Sequence):
         if not isinstance(table, (pd.DataFrame, list)) or not isinstance(images, Mapping):
             raise TypeError(f"{type(table)} and {type(images)} were given; a DataFrame and a dict of crops are needed")
         table = pd.DataFrame(table, columns=["name_a", "name_b", "same", "fold"])
-        folds = pd.to_numeric(table.fold, errors="coerce")
-        good = {column: table[column].map(lambda value: isinstance(value, str)) for column in ("name_a", "name_b")}
-        good |= {"same": table.same.isin([True, False]), "fold": (folds % 1 == 0) & (folds.abs() < 2**31)}
-        for column, fits in good.items():
-            if not fits.all():
-                cell = f"{table.index.name or 'row'} {table.index[~fits][0]} of {name}: {column} is"
-                needed = "names must be text, same true or false, fold a whole number, −1 for none"
-                raise ValueError(f"{cell} {table[column][~fits].iloc[0]!r:.200}; {needed}")
-        self.name, self.images = name, images
+        folds, fits = pd.to_numeric(table.fold, errors="coerce"), table.map(lambda cell: isinstance(cell, str))
+        fits = fits.assign(same=table.same.isin([True, False]), fold=(folds % 1 == 0) & (folds.abs() < 2**31))
+        for i, j in np.argwhere(~fits.to_numpy(bool)):
+            cell = f"{table.index.name or 'row'} {table.index[i]} of {name}: {table.columns[j]}"
+            raise ValueError(f"{cell} is {table.iat[i, j]!r:.200}; names are text, same a bool, fold whole or −1")
+        self.name, self.images, self.names = name, images, sorted({*table.name_a, *table.name_b})
         self.table = table.assign(same=table.same.astype(bool), fold=folds.astype(int)).reset_index(drop=True)
+        self.labels, self.folds = self.table.same.to_numpy(), self.table.fold.to_numpy()
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index):
         try:
-            rows = np.arange(len(self))[index]
-        except (IndexError, TypeError) as error:
-            raise IndexError(f"{index!r:.80} is none of {len(self)} pairs ({error})") from error
-        if rows.ndim > 1:
-            raise IndexError(f"{index!r:.80} is no number, slice, list of numbers, or list of {len(self)} bools")
-        if rows.ndim == 0:
-            row = self.table.iloc[int(rows)]
-            return Pair(self.image(row.name_a), self.image(row.name_b), bool(row.same), row.name_a, row.name_b)
-        part = copy(self)
-        part.table = self.table.iloc[rows].reset_index(drop=True)
-        return part
+            part = self.table.iloc[np.arange(len(self))[index]]
+        except (IndexError, TypeError, ValueError) as error:
+            raise IndexError(f"{index!r:.80} is none of {len(self)} pairs, or a list of them ({error})") from error
+        if part.ndim == 2:
+            return PairSet(self.name, part, self.images)
+        return Pair(self.image(part.name_a), self.image(part.name_b), bool(part.same), part.name_a, part.name_b)
 
     def __repr__(self) -> str:
         return f"PairSet {self.name!r}: {len(self)} pairs ({int(self.labels.sum())} genuine), {len(self.names)} images"
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.table.same.to_numpy(bool)
-
-    @property
-    def folds(self) -> np.ndarray:
-        return self.table.fold.to_numpy(int)
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(set(self.table.name_a) | set(self.table.name_b))
 
     def image(self, name: str) -> torch.Tensor:
         """The crop called ``name``: float32 ``(3, H, W)``, RGB in [0, 1].
@@ -154,22 +130,20 @@ class PairSet(Sequence):
 
         Its ``same`` is None where neither the names nor the table tell it.
         """
-        image_a, image_b = self.image(name_a), self.image(name_b)
-        if person(name_a) and person(name_b):
-            return Pair(image_a, image_b, person(name_a) == person(name_b), name_a, name_b)
+        images, people = (self.image(name_a), self.image(name_b)), (person(name_a), person(name_b))
         told = self.labels[(self.table.name_a == name_a) & (self.table.name_b == name_b)]
-        return Pair(image_a, image_b, told[0] if len(told) else None, name_a, name_b)
+        same = people[0] == people[1] if all(people) else told[0] if len(told) else None
+        return Pair(*images, same, name_a, name_b)
 
     def draw(self, count: int, seed: int = 0) -> "PairSet":
         """PairSet of ``count`` genuine and as many impostor pairs, drawn, in their order here.
 
         Raises ValueError where there are fewer.
         """
-        rng, kinds = np.random.default_rng(seed), [np.flatnonzero(self.labels == same) for same in (True, False)]
-        if not isinstance(count, (int, np.integer)) or not 1 <= count <= min(map(len, kinds)):
-            there = f"{len(kinds[0])} genuine and {len(kinds[1])} impostor pairs"
-            raise ValueError(f"{self.name} has {there}; {count!r} of each were asked for")
-        return self[np.sort(np.concatenate([rng.choice(rows, count, replace=False) for rows in kinds]))]
+        rng, genuine, impostor = np.random.default_rng(seed), *map(np.flatnonzero, (self.labels, ~self.labels))
+        if not isinstance(count, (int, np.integer)) or not 1 <= count <= min(len(genuine), len(impostor)):
+            raise ValueError(f"{len(genuine)} genuine, {len(impostor)} impostor pairs; {count!r} of each are asked for")
+        return self[np.sort(np.concatenate([rng.choice(rows, count, replace=False) for rows in (genuine, impostor)]))]
 
     def all_pairs(self) -> "PairSet":
         """PairSet of every combination of two of all the data set's images, in no folds.
@@ -179,11 +153,10 @@ class PairSet(Sequence):
         people = {name: person(name) for name in self.images}
         if not all(people.values()):
             raise ValueError(f"{self.name} does not say who is in its images, so pairs of any two have no label")
-        if comb(len(people), 2) > MOST_PAIRS:
+        if len(people) * (len(people) - 1) // 2 > MOST_PAIRS:
             raise ValueError(f"{self.name} has {len(people):,} images, too many to list {MOST_PAIRS:,} pairs or less")
-        table = pd.DataFrame(combinations(people, 2), columns=["name_a", "name_b"])
-        same = table.name_a.map(people) == table.name_b.map(people)
-        return PairSet(f"{self.name}, all pairs", table.assign(same=same, fold=-1), self.images)
+        rows = [(a, b, people[a] == people[b], -1) for a, b in combinations(people, 2)]
+        return PairSet(f"{self.name}, all pairs", rows, self.images)
 
 
 def person(name: str) -> str | None:
