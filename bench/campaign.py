@@ -28,6 +28,7 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a forked process may not use its parent's threads
 sys.dont_write_bytecode = True
 
+import torch  # noqa: E402
 from odd import AREAS, warm_up  # noqa: E402
 
 OUTCOMES = (
@@ -153,6 +154,7 @@ class Process:
         if self.pid == 0:
             try:
                 os.setsid()
+                torch.set_num_threads(1)  # makes torch's pool anew, which several threads at once could not
                 mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
                 resource.setrlimit(resource.RLIMIT_AS, (mapped + 16 * 2**30,) * 2)  # the machine's memory is safe
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -16,9 +16,11 @@ import torch
 import xfvlib as xfv
 from xfvlib import frequency as fq
 from xfvlib.conditions import morph, reduced
-from xfvlib.evaluation import calibrate, embed_images, scores
+from xfvlib.evaluation import calibrate, embed_images, mean_interval, scores
 from xfvlib.files import DATA, write_whole
+from xfvlib.methods import embedding_of
 from xfvlib.pairs import PairSet
+from xfvlib.perturb import embed_versions
 
 SEED = 0
 
@@ -43,8 +45,44 @@ def mistakes_and_more(model, pairs, impostors):
     return pairs[np.sort(np.concatenate([np.flatnonzero(pairs.labels | accepted), drawn]))]
 
 
+def local_influence(model, image, reference, regions, width):
+    """Take each band out of one region of the image at a time and see what the cosine loses: where × which frequency.
+
+    ``regions`` is ``{name: weights (H, W)}``; returns ``(R, B)``, > 0 where the region's band helped the match.
+    """
+    parts = fq.split_bands(image, width=width)
+    whole, partner = (embedding_of(model, x)["embedding"] for x in (image, reference))
+    without = [embed_versions(model, (image - x * parts).__getitem__, len(parts)) for x in regions.values()]
+    return (whole - torch.stack(without)) @ partner
+
+
 def averages(model, pairs, width):
-    return fq.average_influence(fq.influence_table(model, pairs, width=width))
+    return average_influence(fq.influence_table(model, pairs, width=width))
+
+
+def average_influence(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean influence of every band with its 95 % bootstrap interval over pairs, by outcome.
+
+    Args:
+        table: as from :func:`influence_table`; both sides of a pair are averaged.
+
+    Returns:
+        pandas table with columns ``outcome, band, mean, low, high, energy, pairs``; outcomes of fewer than two pairs
+        are left out.
+
+    Raises:
+        ValueError: no outcome has two pairs, a pair is in the table twice, or NaN.
+    """
+    rows = []
+    for outcome, some in table.groupby("outcome", observed=True):
+        wide = some.groupby(["pair", "band"]).influence.mean().unstack()
+        if len(wide) >= 2:
+            found = {"outcome": outcome, "band": wide.columns}
+            found |= zip(("mean", "low", "high"), mean_interval(wide, draws=1000))
+            rows.append(pd.DataFrame(found).assign(energy=some.groupby("band").energy.mean().array, pairs=len(wide)))
+    if not rows or table.duplicated(["pair", "side", "band"]).any():
+        raise ValueError(f"{table.pair.nunique()} pairs; two pairs or more of an outcome are needed, and no rows twice")
+    return pd.concat(rows, ignore_index=True)
 
 
 def control(model, pairs, count, width, draws):
@@ -114,7 +152,7 @@ def where(model, pairs, count, width):
     regions, rows = xfv.alignment.face_regions(model), []
     everywhere = {"whole": torch.ones(model.size)}
     for number, pair in enumerate(pairs.draw(count, SEED)):
-        values = fq.local_influence(model, pair.a, pair.b, regions | everywhere, width=width)
+        values = local_influence(model, pair.a, pair.b, regions | everywhere, width)
         for region, line in zip(regions | everywhere, values):
             rows.append(
                 pd.DataFrame(

@@ -5,12 +5,13 @@ import copy
 import numpy as np
 import pytest
 import torch
+from make_frequency import local_influence
 from test_methods import QUICK
 from torch import nn
 
 import xfvlib as xfv
 from xfvlib.faithfulness import deletion_table
-from xfvlib.frequency import gradient_influence, influence_table, local_influence
+from xfvlib.frequency import gradient_influence, influence_table
 from xfvlib.gradients import channel_gradients, cosine_to, input_gradient
 from xfvlib.models.frozen import frozen
 from xfvlib.sanity import weight_randomisation
@@ -80,7 +81,7 @@ def test_frequency(tiny, on_gpu, crops, tiny_pairs):
     halves = torch.zeros(2, 20, 20)
     halves[0, :10], halves[1, 10:] = 1, 1
     for model in (tiny, on_gpu):
-        local_influence(model, *crops, dict(zip(("upper", "lower"), halves)), width=2)
+        local_influence(model, *crops, dict(zip(("upper", "lower"), halves)), 2)
     found, expected = (influence_table(model, tiny_pairs[:4], width=2) for model in (on_gpu, tiny))
     assert list(found.columns) == list(expected.columns) and len(found) == len(expected)
 

@@ -65,7 +65,7 @@ def test_wrong_deletions_are_refused_in_words(crops):
         with pytest.raises(ValueError, match=words):
             dl.progressively(crops[0], RANKING, **change)
     hole = torch.where(RANKING.max() == RANKING, torch.nan, RANKING)
-    bad = {r"here \(20, 20\)": RANKING[:10], r"\(1, 20, 20\)": RANKING[None], "complex64": RANKING * 1j, "1 NaN": hole}
+    bad = {r"real \(20, 20\)": RANKING[:10], r"\(1, 20, 20\)": RANKING[None], "complex64": RANKING * 1j, "1 NaN": hole}
     for words, wrong in bad.items():
         for call in (dl.progressively, lambda image, ranking: dl.deletion_scores(None, xfv.Pair(*crops), ranking)):
             with pytest.raises(ValueError, match=words):

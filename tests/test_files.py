@@ -77,7 +77,7 @@ def test_text_is_utf8_with_or_without_a_mark(tmp_path):
 def test_a_kept_array_is_made_once_and_again_when_it_is_damaged(tmp_path, monkeypatch):
     monkeypatch.setenv("XFV_CACHE", str(tmp_path))
     made = []
-    get = lambda: files.kept_array("some/row", lambda: made.append(1) or np.arange(9.0))
+    get = lambda: files.kept_array("some/row", lambda: made.append(1) or np.arange(9.0), 9)
     assert np.array_equal(get(), np.arange(9)) and np.array_equal(get(), np.arange(9)) and len(made) == 1
     for damage in (b"", b"no array", (tmp_path / "some" / "row.npy").read_bytes()[:-20]):
         (tmp_path / "some" / "row.npy").write_bytes(damage)

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from make_frequency import average_influence, local_influence
 
 import xfvlib as xfv
 from xfvlib import frequency as fq
@@ -118,7 +119,6 @@ def test_wrong_images_are_refused_in_words(tiny, crops, wrong):
         lambda x: fq.progressive_bands(x, [1], "deletion"),
         lambda x: fq.prepare_bands(tiny, x),
         lambda x: fq.masked_embeddings(tiny, x, torch.ones(1, 20, 20)),
-        lambda x: fq.local_influence(tiny, x, crops[1], {"all": torch.ones(20, 20)}),
     ):
         with pytest.raises((TypeError, ValueError), match=r"the image (is|has)"):
             use(image)
@@ -214,7 +214,7 @@ def test_gradient_estimate_of_a_linear_score_is_exact_with_any_groups(crops):
 
 def test_regions_that_cover_the_image_lose_the_whole_band(tiny, crops):
     everywhere = torch.ones(20, 20)
-    found = fq.local_influence(tiny, *crops, {"all": everywhere, "none": 0 * everywhere}, width=2)
+    found = local_influence(tiny, *crops, {"all": everywhere, "none": 0 * everywhere}, 2)
     assert torch.allclose(found[0], fq.frequency_influence(tiny, xfv.Pair(*crops), width=2).a, atol=1e-5)
     assert found[1].abs().max() < 1e-6
 
@@ -226,7 +226,7 @@ def test_table_equals_single_pairs_and_averages_its_rows(model, pairs):
     assert torch.allclose(
         torch.tensor(row.influence.to_numpy()), fq.frequency_influence(model, some[4], width=15).b, atol=1e-5
     )
-    averages = fq.average_influence(table)
+    averages = average_influence(table)
     mean = averages[(averages.outcome == "true accept") & (averages.band == 2)].iloc[0]
     rows = table[(table.outcome == "true accept") & (table.band == 2)]
     assert (
@@ -293,8 +293,6 @@ def test_wrong_orders_kinds_and_groups_are_refused_in_words(tiny, crops):
         fq.progressive_bands(crops[0], [1, 1], "deletion", width=2.5)
     with pytest.raises(ValueError, match="'deletion'"):
         fq.progressive_bands(crops[0], [1, 2, 3, 4, 5], "removal", width=2.5)
-    with pytest.raises(ValueError, match="region 'eyes'"):
-        fq.local_influence(tiny, *crops, {"eyes": torch.ones(9, 9)})
     pair = xfv.Pair(*crops)
     for name in ("groups", "steps", "batch"):
         for value in (0, -1, 1.5, NAN, "2", None, True):
@@ -316,16 +314,6 @@ def test_wrong_orders_kinds_and_groups_are_refused_in_words(tiny, crops):
 def test_sizes_that_are_none_are_refused_in_words(size):
     with pytest.raises(ValueError, match="size is"):
         fq.band_numbers(size)
-
-
-@pytest.mark.parametrize(
-    "regions",
-    [None, {}, [torch.ones(20, 20)], {"one": "x"}, {"one": torch.ones(20, 20) * NAN}, {"one": torch.ones(20, 20) * 2}],
-    ids=["none", "empty", "list", "text", "NaN", "2"],
-)
-def test_regions_that_are_none_are_refused_in_words(tiny, crops, regions):
-    with pytest.raises(ValueError, match="regions? "):
-        fq.local_influence(tiny, *crops, regions)
 
 
 @pytest.mark.parametrize("influence", [[], None, "abc", 5, torch.rand(2, 5), torch.full((5,), NAN), [0.1, NAN, 0.3]])
@@ -379,7 +367,9 @@ def test_one_preparation_serves_every_partner_and_all_pairs_cost_as_many_as_imag
     rows = [(a, b, a[:2] == b[:2], -1) for i, a in enumerate(names) for b in names[i:]]
     pairs = xfv.PairSet("few", pd.DataFrame(rows, columns=["name_a", "name_b", "same", "fold"]), tiny_pairs.images)
     calls, prepare = [], fq.prepare_bands
-    monkeypatch.setattr(fq, "prepare_bands", lambda *given, **more: calls.append(1) or prepare(*given, **more))
+    monkeypatch.setattr(
+        fq.influence, "prepare_bands", lambda *given, **more: calls.append(1) or prepare(*given, **more)
+    )
     table = fq.influence_table(tiny, pairs, width=2)
     assert len(pairs) == 55 and len(calls) == 10
     for number, side, outcome, found in (
@@ -393,15 +383,12 @@ def test_one_preparation_serves_every_partner_and_all_pairs_cost_as_many_as_imag
         assert outcome == f"{str(pair.same == (decision == 'accept')).lower()} {decision}"
 
 
-def test_band_influence_is_a_method_of_two_stages(tiny, crops):
-    a, b = fq.BAND_INFLUENCE.maps(tiny, *crops, width=2, batch=5)
+def test_bands_are_prepared_once_an_image_and_stay_on_the_cpu(tiny, crops):
+    a, b = (fq.prepare_bands(tiny, crop, width=2, batch=5) for crop in crops)
     expected = fq.frequency_influence(tiny, xfv.Pair(*crops), width=2)
-    assert torch.allclose(a, expected.a, atol=1e-6) and torch.allclose(b, expected.b, atol=1e-6)
-    assert {key: value.device.type for key, value in fq.prepare_bands(tiny, crops[0]).items()} == dict.fromkeys(
-        ("embedding", "without", "energy"), "cpu"
-    )
-    with pytest.raises(TypeError, match="'edges', 'shape', 'width'"):
-        fq.BAND_INFLUENCE(tiny, *crops, bands=3)
+    assert torch.allclose(fq.lost_by_band(a, b), expected.a, atol=1e-6)
+    assert torch.allclose(fq.lost_by_band(b, a), expected.b, atol=1e-6)
+    assert {key: value.device.type for key, value in a.items()} == dict.fromkeys(a, "cpu")
 
 
 def test_what_is_no_set_of_pairs_has_no_table(tiny, tiny_pairs):
@@ -414,9 +401,9 @@ def test_averages_of_too_little_or_of_rows_that_come_twice_are_refused_in_words(
     table = fq.influence_table(tiny, tiny_pairs[:4], width=4)
     for wrong in (table[:0], pd.concat([table, table])):
         with pytest.raises(ValueError, match="rows twice"):
-            fq.average_influence(wrong)
+            average_influence(wrong)
     with pytest.raises(ValueError, match="two pairs"):
-        fq.average_influence(table[table.pair == 0])
+        average_influence(table[table.pair == 0])
 
 
 def test_influence_of_models_without_threshold_or_gradients(tiny, tiny_pairs, crops):

@@ -43,7 +43,9 @@ def imported(tree, extra=None):
     """``(package, extra)`` of every import; the extra is that of the ``with extra("…")`` block that it stands in."""
     for node in ast.iter_child_nodes(tree):
         found = extra
-        if isinstance(node, ast.With) and ast.unparse(node.items[0].context_expr).startswith("extra("):
+        if isinstance(node, ast.With) and ast.unparse(node.items[0].context_expr).removeprefix("extras.").startswith(
+            "extra("
+        ):
             found = node.items[0].context_expr.args[0].value
         if isinstance(node, ast.Try) and any("ImportError" in ast.unparse(handler) for handler in node.handlers):
             found = "optional"

@@ -18,7 +18,7 @@ def test_similarity_of_maps_is_a_rank_correlation():
     assert sanity.map_similarity(one, -one) == pytest.approx(-1)
     assert np.isnan(sanity.map_similarity(one, torch.zeros(20, 20)))
     for other, words in (
-        (one[:10], "here \\(20, 20\\)"),
+        (one[:10], "real \\(20, 20\\)"),
         (one.flatten(), "a map is"),
         (torch.where(one > 0.9, torch.nan, one), "NaN"),
     ):

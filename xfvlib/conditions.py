@@ -1,5 +1,7 @@
 """What is done to photographs: taken resolution, and morphs of two people."""
 
+from numbers import Real
+
 import numpy as np
 import torch
 from scipy import interpolate, ndimage, spatial
@@ -45,8 +47,7 @@ def morph(image_a: Tensor, image_b: Tensor, share: float = 0.5) -> Tensor:
 
     Source: the 68 landmarks and the border, Delaunay triangles, affine warps: the usual recipe of morphing attacks.
     """
-    check_least("share", share, 0)
-    if share > 1:
+    if not (isinstance(share, Real) and 0 <= share <= 1):
         raise ValueError(f"share is {share}; it must lie in [0, 1]")
     pair = Pair(image_a, image_b)  # which says what is wrong with them
     h, w = pair.a.shape[-2:]

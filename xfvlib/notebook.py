@@ -74,5 +74,4 @@ def examples(model: FaceModel, pairs: PairSet) -> dict[str, object]:
 def processor() -> str:
     """Name of this machine's processor, for tables of timings."""
     path = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.+)", path.read_text(), re.MULTILINE) if path.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
+    return (re.findall(r"model name\s*: (.+)", path.read_text() if path.exists() else "") or [platform.machine()])[0]

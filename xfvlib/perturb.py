@@ -155,21 +155,27 @@ def check_side(name: str, side: int, image: Image) -> int:
     return side
 
 
-def checked_image(image: Image, name: str = "image") -> Image:
+def checked_image(image: Image, name: str = "the image") -> Image:
     """An image ``(3, H, W)`` as float32 on the CPU.
 
     Raises a TypeError for what is no float tensor, and a ValueError for another shape, NaN or infinite values.
     """
-    if not isinstance(image, Tensor) or not image.is_floating_point():
-        given = f"a {type(image).__name__} {getattr(image, 'dtype', '')}"
-        raise TypeError(f"the {name} is {given}; a float tensor (3, H, W), RGB in [0, 1], is needed")
-    if image.dim() != 3 or image.shape[0] != 3 or not image.numel() or not image.isfinite().all():
-        raise ValueError(f"the {name} is {tuple(image.shape)}, or not finite; (3, H, W) of finite numbers is needed")
-    return image.cpu().float()
+    if not isinstance(image, Tensor) or not image.is_floating_point() or image.layout != torch.strided or image.is_meta:
+        given = f"{name} is a {type(image).__name__} {getattr(image, 'dtype', '')}"
+        raise TypeError(f"{given}; a float tensor (3, H, W), RGB in [0, 1], is needed: see xfv.align")
+    if (
+        image.dim() != 3
+        or image.shape[0] != 3
+        or not image.numel()
+        or not (image := image.cpu().float()).isfinite().all()
+    ):
+        raise ValueError(f"{name} is {tuple(image.shape)}, or has NaN or infinite values; (3, H, W) is needed")
+    return image
 
 
 # what an option of each name must be: these names mean the same in every method
-_COUNTS = ("batch", "channels_at_once", "draws", "patches", "samples", "steps", "superpixels", "tmax")
-RANGES: dict = dict.fromkeys(_COUNTS, (check_count, 1)) | {"masks": (check_count, 2), "seed": (check_count, 0)}
-RANGES |= dict.fromkeys(("blur", "compactness", "noise"), (check_least, 0))
+_COUNTS = ("batch", "block", "channels_at_once", "draws", "groups", "patches", "samples", "steps", "superpixels")
+RANGES: dict = dict.fromkeys((*_COUNTS, "tmax", "workers"), (check_count, 1)) | {"masks": (check_count, 2)}
+RANGES |= dict.fromkeys(("control", "seed"), (check_count, 0)) | {"maps": (check_known, ["zarr"])}
+RANGES |= dict.fromkeys(("blur", "compactness", "keep_bytes", "noise"), (check_least, 0))
 RANGES |= dict.fromkeys(("sigma", "step"), (check_least, 0, True))

@@ -285,8 +285,7 @@ def _axes(curves, size):
     """A figure and its axes; ValueError where there are no curves."""
     if not curves:
         raise ValueError("there are no curves: {name: values} is needed")
-    figure = Figure(figsize=size)
-    return figure, figure.subplots()
+    return Figure(figsize=size).subplots()
 
 
 def show_roc(curves: dict, labels: ArrayLike) -> None:
@@ -299,7 +298,7 @@ def show_roc(curves: dict, labels: ArrayLike) -> None:
     Raises:
         ValueError: no curves, and see :func:`xfvlib.evaluation.error_rates`.
     """
-    (figure, ax), described, lowest = _axes(curves, (5.2, 3.4)), [], 1.0
+    ax, described, lowest = _axes(curves, (5.2, 3.4)), [], 1.0
     for (name, scores), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
         (fmr, fnmr, _), (eer, _) = evaluation.error_rates(scores, labels), evaluation.equal_error_rate(scores, labels)
         described.append(f"{name}: AUC {evaluation.auc(scores, labels):.4f}, EER {eer:.2%}")
@@ -310,7 +309,7 @@ def show_roc(curves: dict, labels: ArrayLike) -> None:
     ax.set(xscale="log", xlim=(1 / impostors, 1), ylim=(max(0, lowest - 0.05), 1.005))
     ax.set(xlabel=f"false match rate (FMR), down to 1 in {impostors}", ylabel="true accept rate (1 − FNMR)")
     ax.legend(loc="lower right", frameon=False)
-    show(figure, "ROC curves: " + "; ".join(described))
+    show(ax.figure, "ROC curves: " + "; ".join(described))
 
 
 def show_curves(
@@ -328,7 +327,7 @@ def show_curves(
     Raises:
         ValueError: no curves, or one of another length than ``x``, or of none.
     """
-    (figure, ax), ends = _axes(curves, (5.8, 3.2)), []
+    ax, ends = _axes(curves, (5.8, 3.2)), []
     for (name, y), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
         y, *interval = y if isinstance(y, tuple) else (y,)
         if np.shape(y) != np.shape(x) or not np.size(y):
@@ -343,7 +342,7 @@ def show_curves(
     ax.set(xlabel=_plain(xlabel), ylabel=_plain(ylabel))
     ax.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
     ax.legend(frameon=False, fontsize=9)
-    show(figure, f"{ylabel} against {xlabel}: {'; '.join(ends)}")
+    show(ax.figure, f"{ylabel} against {xlabel}: {'; '.join(ends)}")
 
 
 def show_chart(values: ArrayLike, rows: Seq, columns: Seq, *, label: str, xlabel: str = "", ylabel: str = "") -> None:

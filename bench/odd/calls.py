@@ -646,7 +646,7 @@ def frequencies(rng):
     """Bands, masks, influence and its control, deletion of bands."""
     bands, fits = (rng.choice(GOOD_BANDS), True) if rng.random() < 0.6 else (rng.choice(BAD_BANDS), False)
     bands, fits = ({"width": 1e-9}, None) if rng.random() < 0.02 else (bands, fits)
-    return rng.choice([of_image, of_image, of_size, removed_bands, kept_bands, influence, influence, estimate, local,
+    return rng.choice([of_image, of_image, of_size, removed_bands, kept_bands, influence, influence, estimate,
         table_of_bands, ordered, areas_of_bands, in_steps])(rng, bands, fits)  # fmt: skip
 
 
@@ -731,27 +731,6 @@ def estimate(rng, bands, fits):
         **bands,
         right=both(fits, is_count(value)),
         check=check,
-    )
-
-
-def local(rng, bands, fits):
-    ones = torch.ones(20, 20)
-    good = {"face": alignment.face_regions(TINY), "all": {"all": ones}}
-    bad = {
-        "none": {}, "small": {"a": torch.ones(3, 3)}, "nan": {"a": ones * NAN}, "no dict": None, "list": [ones],
-        "word": {"a": "x"}, "two": {"a": ones * 2},
-    }  # fmt: skip
-    name, regions, right = form(rng, good, bad)
-    return case(
-        frequency.local_influence,
-        TINY,
-        PAIR.a,
-        PAIR.b,
-        regions,
-        **bands,
-        right=both(fits, right),
-        check=finite,
-        what=name,
     )
 
 

@@ -54,8 +54,7 @@ def as_ranking(ranking: Tensor, image: Tensor | None = None) -> Tensor:
     found = torch.as_tensor(ranking).detach().cpu()
     size, missing = found.shape if image is None else image.shape[-2:], int(found.isnan().sum())
     if found.dim() != 2 or found.shape != size or found.is_complex() or missing:
-        given = f"{found.dtype} {tuple(found.shape)} with {missing} NaN"
-        raise ValueError(f"a map is {given}; real numbers (H, W), here {tuple(size)}, are needed")
+        raise ValueError(f"a map is {found.dtype} {tuple(found.shape)}, {missing} NaN; real {tuple(size)} is needed")
     return found.double()
 
 

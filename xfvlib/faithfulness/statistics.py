@@ -50,9 +50,7 @@ def curve(rows: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> tuple[np.n
     return np.linspace(0, 1, right.shape[1]), *mean_interval(right, draws=draws, seed=seed)
 
 
-def compare(
-    table: pd.DataFrame, method: str, other: str, pairs: str = "matching", *, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def compare(table: pd.DataFrame, method: str, other: str, pairs: str = "matching", **how: int) -> pd.DataFrame:
     """Is ``method`` better than ``other`` on the pairs that both explain? Pairs are drawn again, each with both its
     areas.
 
@@ -68,7 +66,7 @@ def compare(
         ValueError: a method that the table does not hold under each setting, fewer than two common pairs, and as
             :func:`areas`.
     """
-    return _gains(table, pairs, [method, other], lambda wide: [(method, other)], draws, seed)
+    return _gains(table, pairs, [method, other], lambda wide: [(method, other)], **how)
 
 
 def gains(table: pd.DataFrame, pairs: str = "matching", *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -173,7 +171,7 @@ def _counted(table, pairs, others=()):
     return rows
 
 
-def _gains(table, pairs, needed, rivals, draws, seed):
+def _gains(table, pairs, needed, rivals, draws=2000, seed=0):
     """Gains of methods over others, as :func:`compare` returns them.
 
     Args:

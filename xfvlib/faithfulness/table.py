@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from xfvlib.extras import reworded
 from xfvlib.faithfulness import curves
 from xfvlib.faithfulness.curves import CONTROLS, KINDS, REVERSED
-from xfvlib.files import write_whole
+from xfvlib.files import read_bytes, write_whole
 from xfvlib.methods import Method, Prepared, method_called
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet
@@ -75,10 +76,8 @@ def settings_of(metrics: Metrics) -> list[dict]:
         {'metric': 'scores'}
     """
     listed = [metrics] if isinstance(metrics, (str, dict)) else metrics
-    try:
+    with reworded(TypeError, ValueError, f"metrics is {metrics!r}; a name, a dict with 'metric', or a list is needed"):
         return [setting(**(one if isinstance(one, dict) else {"metric": one})) for one in listed]
-    except TypeError as error:
-        raise ValueError(f"metrics is {metrics!r}; a name, a dict with 'metric', or a list is needed") from error
 
 
 def methods_of(methods: Methods) -> dict[str, tuple[str, dict]]:
@@ -294,8 +293,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, dict]:
         FileNotFoundError: there is no such file.
         ValueError: it is not whole, or another kind of file.
     """
-    try:
-        content = pq.read_table(path)
+    data = read_bytes(path, 1_000_000_000, "table")
+    with reworded(Exception, ValueError, f"{path} is no whole file of save_table, with settings: make it again"):
+        content = pq.read_table(pa.BufferReader(data))
         return as_frame(content.select(SCHEMA.names)), json.loads(content.schema.metadata[b"xfvlib"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no whole file of save_table, with settings ({error!r}): make it again") from error

@@ -58,7 +58,7 @@ def spectrum(image: Tensor) -> Tensor:
     return torch.fft.fft2(perturb.checked_image(image))
 
 
-def as_mask(name, mask, image):
+def _as_mask(name, mask, image):
     """A mask on the CPU; ValueError unless it is a tensor ``(…, H, W)`` of bool or of numbers in [0, 1] that fits."""
     size, given = tuple(image.shape[-2:]), f"a {type(mask).__name__} {tuple(getattr(mask, 'shape', ()))}"
     fits = isinstance(mask, Tensor) and mask.shape[-2:] == size and not mask.is_complex()
@@ -86,7 +86,7 @@ def keep_frequencies(image: Tensor, chosen: Tensor) -> Tensor:
         True
     """
     transformed = spectrum(image)
-    return torch.fft.ifft2(transformed * as_mask("the mask", chosen, transformed)[..., None, :, :]).real
+    return torch.fft.ifft2(transformed * _as_mask("the mask", chosen, transformed)[..., None, :, :]).real
 
 
 def band_masks(image: Tensor, **bands: Any) -> Tensor:

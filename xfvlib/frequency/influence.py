@@ -1,8 +1,7 @@
 """What the cosine loses without a band (Huber, Damer, WACV 2025, arXiv 2407.11941)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,8 @@ from xfvlib import evaluation, gradients, methods, perturb
 from xfvlib.frequency import bands as fq
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet
+
+Sides = Literal["one", "both"]  # of a pair
 
 
 def prepare_bands(
@@ -46,9 +47,6 @@ def lost_by_band(prepared: methods.Prepared, partner: methods.Prepared) -> Tenso
         partner: holds the partner's ``"embedding"``.
     """
     return (prepared["embedding"] - prepared["without"]) @ partner["embedding"]
-
-
-BAND_INFLUENCE = methods.Method(prepare=prepare_bands, finish=lost_by_band)
 
 
 def masked_embeddings(model: FaceModel, image: Tensor, masks: Tensor, batch: int = 32) -> Tensor:
@@ -86,7 +84,7 @@ class FrequencyInfluence:
 
 
 def frequency_influence(
-    model: FaceModel, pair: Pair, *, masked: str = "one", control: int = 0, seed: int = 0, batch: int = 32, **bands: Any
+    model: FaceModel, pair: Pair, *, masked: Sides = "one", control: int = 0, seed: int = 0, batch: int = 32, **bands
 ) -> FrequencyInfluence:
     """Take each band out of each image of a pair and see what the cosine loses. Needs no gradients.
 
@@ -114,9 +112,7 @@ def frequency_influence(
         >>> f.a.shape, f.control_a.shape
         (torch.Size([4]), torch.Size([20, 4]))
     """
-    perturb.check_known("masked", masked, ("one", "both"))
-    perturb.check_count("control", control, 0)
-    perturb.check_count("seed", seed, 0)
+    perturb.check_options(frequency_influence, locals())
     a, b = (prepare_bands(model, image, batch=batch, **bands) for image in (pair.a, pair.b))
     score = a["embedding"] @ b["embedding"]
 
@@ -161,8 +157,7 @@ def gradient_influence(
         ValueError: ``groups``, ``steps`` or ``batch`` is no whole number of at least 1; see also :func:`band_numbers`.
         TypeError: the model is not differentiable.
     """
-    for name, value in {"groups": groups, "steps": steps, "batch": batch}.items():
-        perturb.check_count(name, value)
+    perturb.check_options(gradient_influence, locals())
     gradients.check_differentiable(model)
     numbers = fq.band_numbers(pair.a.shape[-2:], **bands)
     count = int(numbers.max()) + 1
@@ -187,32 +182,6 @@ def gradient_influence(
         *(fq.band_energy(x, **bands) for x in (pair.a, pair.b)),
     ]
     return FrequencyInfluence(pair, float(a @ b), numbers, *found)
-
-
-def local_influence(
-    model: FaceModel, image: Tensor, reference: Tensor, regions: Mapping[str, Tensor], *, batch: int = 32, **bands: Any
-) -> Tensor:
-    """Take each band out of one region of the image at a time and see what the cosine loses: where × which frequency.
-
-    Args:
-        model: a FaceModel.
-        image, reference: ``(3, H, W)``; the reference stays untouched.
-        regions: ``{name: (H, W)}``, weights in [0, 1], such as :func:`xfvlib.alignment.face_regions`.
-        batch, bands: as for :func:`frequency_influence`.
-
-    Returns:
-        ``(R, B)``, directed, in the order of ``regions``.
-
-    Raises:
-        ValueError: see :func:`band_numbers`; no regions, or one that does not fit the image.
-    """
-    if not isinstance(regions, Mapping) or not regions:
-        raise ValueError(f"regions is {regions!r:.80}; {{name: weights (H, W)}} is needed, as from face_regions(model)")
-    image, parts = perturb.checked_image(image), fq.keep_frequencies(image, fq.band_masks(image, **bands))
-    whole, partner = (methods.embedding_of(model, x)["embedding"] for x in (image, reference))
-    masks = [fq.as_mask(f"region {name!r}", x, image).float() for name, x in regions.items()]
-    without = [perturb.embed_versions(model, (image - x * parts).__getitem__, len(parts), batch=batch) for x in masks]
-    return (whole - torch.stack(without)) @ partner
 
 
 def influence_table(model: FaceModel, pairs: PairSet, *, batch: int = 32, **bands: Any) -> pd.DataFrame:
@@ -245,28 +214,3 @@ def influence_table(model: FaceModel, pairs: PairSet, *, batch: int = 32, **band
             found = {"influence": lost_by_band(own, partner).numpy(), "energy": own["energy"].numpy()}
             blocks.append(pd.DataFrame(known | {"side": side, "band": range(len(own["energy"]))} | found))
     return pd.concat(blocks, ignore_index=True).astype({"side": "category", "outcome": "category", "band": "int16"})
-
-
-def average_influence(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean influence of every band with its 95 % bootstrap interval over pairs, by outcome.
-
-    Args:
-        table: as from :func:`influence_table`; both sides of a pair are averaged.
-
-    Returns:
-        pandas table with columns ``outcome, band, mean, low, high, energy, pairs``; outcomes of fewer than two pairs
-        are left out.
-
-    Raises:
-        ValueError: no outcome has two pairs, a pair is in the table twice, or NaN.
-    """
-    rows = []
-    for outcome, some in table.groupby("outcome", observed=True):
-        wide = some.groupby(["pair", "band"]).influence.mean().unstack()
-        if len(wide) >= 2:
-            found = {"outcome": outcome, "band": wide.columns}
-            found |= zip(("mean", "low", "high"), evaluation.mean_interval(wide, draws=1000))
-            rows.append(pd.DataFrame(found).assign(energy=some.groupby("band").energy.mean().array, pairs=len(wide)))
-    if not rows or table.duplicated(["pair", "side", "band"]).any():
-        raise ValueError(f"{table.pair.nunique()} pairs; two pairs or more of an outcome are needed, and no rows twice")
-    return pd.concat(rows, ignore_index=True)

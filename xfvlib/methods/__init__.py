@@ -22,19 +22,17 @@ __all__ = ["METHODS", "Explanation", "Method", "Prepared", "embedding_of", "expl
 
 METHODS = {
     "fggb": Method(prepare=fggb.prepare, finish=fggb.finish, gradients=True),
-    "gradient": Method(pair=gradient, gradients=True),
-    "gradient × input": Method(pair=gradient_times_input, gradients=True),
+    "gradient": Method(pair=gradient, gradients=True), "gradient × input": Method(gradient_times_input, gradients=True),
     "xssab": Method(pair=xssab, gradients=True),
     "integrated_gradients": Method(pair=integrated_gradients, gradients=True),
-    "smoothgrad": Method(pair=smoothgrad, gradients=True),
-    "grad_cam": Method(pair=grad_cam, gradients=True),
+    "smoothgrad": Method(pair=smoothgrad, gradients=True), "grad_cam": Method(pair=grad_cam, gradients=True),
     "fame": Method(pair=fame, gradients=True),
     "xface": Method(prepare=xface.prepare, finish=xface.finish, of_partner=lambda options: options.get("scoring") != 2),
     "corrrise": Method(prepare=corrrise.prepare, finish=corrrise.finish),
     "minplus": Method(prepare=minplus.prepare, finish=minplus.finish),
     "lime": Method(prepare=lime.prepare, finish=lime.finish),
     "occlusion": Method(prepare=occlusion.prepare, finish=occlusion.finish),
-}
+}  # fmt: skip
 
 
 def _half(name: str, sign: int) -> Any:

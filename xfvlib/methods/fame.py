@@ -50,8 +50,8 @@ def fame(
     image, score, total = image.to(model.device), cosine_to(model, reference), torch.tensor(0.0)
     for name, sign, loss in (("similarity", 1, score), ("dissimilarity", -1, lambda x: 1 - score(x))):
         if part in ("both", name):
-            change = _walked(image, loss, steps, step, stop) - image
-            moved = blurred(torch.einsum("c,chw->hw", torch.tensor(GREY, device=image.device), change).abs(), blur)
+            moved = _walked(image, loss, steps, step, stop) - image
+            moved = blurred(torch.einsum("c,chw->hw", torch.tensor(GREY, device=image.device), moved).abs(), blur)
             total = total + sign * (moved - moved.min()) / (moved.max() - moved.min()).clamp(min=1e-12)
     return total
 

@@ -48,7 +48,7 @@ def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: flo
         threshold: cosine similarity at and above which the pair is accepted, t in [−1, 1].
         blur: sigma of a Gaussian blur in pixels of a 112-pixel image, scaled with the image; 0 for none.
         part: "both" for S; "similarity" or "dissimilarity" for one half of S that is clipped before it is blurred, as a
-            public port does, the latter with its sign turned. Of "both", halves are clipped after the blur. The two
+            public port does; "dissimilarity" is ≤ 0 then. Of "both", halves are clipped after the blur. The two
             orders give the same signed map, since a blur is linear, but other halves: the weaker one changes much.
 
     Returns:
@@ -59,9 +59,8 @@ def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: flo
     """
     weights = fggb_weights(prepared["embedding"], partner["embedding"], threshold)
     total = torch.einsum("n,nhw->hw", weights, prepared["maps"])
-    if part != "both":
-        total = total.clamp(min=0) if part == "similarity" else total.clamp(max=0)
-    return blurred(total, blur)
+    halves = {"similarity": total.clamp(min=0), "dissimilarity": total.clamp(max=0)}
+    return blurred(halves.get(part, total), blur)
 
 
 def blurred(saliency: Map, blur: float) -> Map:

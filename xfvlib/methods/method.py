@@ -73,7 +73,11 @@ class Method:
 
         Supply ``threshold``, and ``model``, ``image``, ``reference``, which some methods ask for.
         """
-        return _run(self.finish or self.pair, options | {"prepared": prepared, "partner": partner} | supplied)
+        found = _run(self.finish or self.pair, options | {"prepared": prepared, "partner": partner} | supplied)
+        size = supplied["image"].shape[-2:] if "image" in supplied else getattr(found, "shape", ())
+        if not torch.is_tensor(found) or len(size) != 2 or found.shape != size or not found.isfinite().all():
+            raise ValueError(f"the method made {found!r:.80}, where a map of finite numbers {tuple(size)} is needed")
+        return found
 
     def maps(
         self, model: FaceModel, a: Image, b: Image, *, sides: int = 2, threshold: Threshold = None, **options
@@ -115,7 +119,7 @@ def _run(stage, given):
     with torch.inference_mode(False), torch.enable_grad():
         given = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
         for name in {"image", "reference"} & set(given):
-            given[name] = checked_image(given[name], name).detach().clone()
+            given[name] = checked_image(given[name], f"the {name}").detach().clone()
         check_options(stage, given)
         forward = {name: given[name] for name in ("batch", "progress") if name in given}
         given["embed"] = partial(embed_versions, given.get("model"), **forward)

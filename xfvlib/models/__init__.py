@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from xfvlib.extras import extra
+from xfvlib.extras import extra, reworded
 from xfvlib.files import DATA
 from xfvlib.models import checkpoints, dlib_resnet, onnx
 from xfvlib.models.facemodel import FaceModel
@@ -54,9 +54,10 @@ def load_model(name: str | None = None, weights: str | PathLike | None = None, *
         is_onnx = name == "onnx" or str(weights).lower().endswith(".onnx")
         network, known = onnx.load_network(weights) if is_onnx else checkpoints.load_checkpoint(weights, name)
     else:
-        names = f"{', '.join(BUNDLED)}, frbench:…; with the path of a file: {', '.join(FROM_FILE)}"
-        wrong = f"there is no model {name!r} {'without' if weights is None else 'with'} weights="
-        raise ValueError(f"{wrong}; without: {names}; your own network: xfv.FaceModel(module)")
+        known = f"{', '.join(BUNDLED)}, frbench:…; with the path of a file: {', '.join(FROM_FILE)}"
+        raise ValueError(
+            f"no model {name!r} {'with' if weights else 'without'} weights=; without: {known}; or xfv.FaceModel(module)"
+        )
     table = pd.read_csv(DATA / "thresholds.csv", index_col="model", encoding="utf8")
     kept = {} if preprocessing else table.rename(columns={"source": "threshold_source"}).to_dict("index").get(name, {})
     return FaceModel(network, **({"name": name} | kept | known | preprocessing))
@@ -73,10 +74,9 @@ def _from_frbench(key):
     """
     with extra("frbench"):
         import frbench
-    try:
+    wrong = f"frbench has no {key!r}; give backbone/loss/data, as irse-50/arcface/ms1m"
+    with reworded((KeyError, ValueError, frbench.FRBenchError), ValueError, wrong):
         backbone, loss, data = key.split("/")
         zoo = frbench.FR(backbone, loss, data, eager_load=True)
-    except (KeyError, ValueError, frbench.FRBenchError) as error:
-        raise ValueError(f"frbench has no {key!r} (backbone/loss/data, as irse-50/arcface/ms1m): {error}") from error
     made = zoo.preprocessor
     return zoo.backbone, {"size": tuple(zoo.input_size), "mean": made.mean, "std": made.std, "channels": made.channel}

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from xfvlib.extras import reworded
 from xfvlib.models import ir, iresnet, mobilefacenet
 from xfvlib.models.frozen import frozen
 
@@ -33,7 +34,9 @@ def read_state(path: str | PathLike) -> dict[str, Tensor]:
         ValueError: damaged, not a checkpoint, or with Python objects beside the tensors, which are never executed.
     """
     path = existing_file(path)
-    try:
+    wrong = f"{path.name} is no checkpoint, damaged, or holds Python objects beside the weights, which are not run"
+    advice = "save its state dict alone, where you trust it; for TorchScript, xfv.FaceModel(torch.jit.load(path))"
+    with reworded(Exception, ValueError, f"{wrong}: {advice}"):  # a damaged file makes the readers raise anything
         found = load_file(path) if path.suffix == ".safetensors" else _load_torch(path)
         content: dict = found if isinstance(found, dict) else {}
         for key in ("state_dict", "model_state_dict", "net_state_dict", "net", "model", "backbone"):
@@ -42,10 +45,6 @@ def read_state(path: str | PathLike) -> dict[str, Tensor]:
         if not state:
             raise ValueError(f"a {type(found).__name__} without tensors, where a state dict is needed")
         _check_claim(path, sum(value.numel() * value.element_size() for value in state.values()))
-    except Exception as error:  # a damaged file makes the readers raise anything
-        wrong = f"{path.name} is no checkpoint, damaged, or holds Python objects beside the weights, which are not run"
-        advice = "save its state dict alone, where you trust it; for TorchScript, xfv.FaceModel(torch.jit.load(path))"
-        raise ValueError(f"{wrong} ({next(iter(str(error).splitlines()), error)}): {advice}") from error
     for prefix in ("module.", "model.", "backbone.", "network.") * 3:  # of DataParallel, Lightning, and the like
         # where only some keys have a wrapper's prefix (Lightning), the others are the training head
         inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -93,13 +92,11 @@ def load_checkpoint(path: str | PathLike, family: str | None = None) -> tuple[nn
             and missing, extra or misshapen keys, which are listed, and NaN. Nothing is loaded partly.
     """
     state, file = read_state(path), Path(path).name
-    try:
-        # the file says how large the network is: nothing takes memory before its tensors fit
-        with torch.device("meta"):
-            network, published, known = next(filter(None, (x.recognise(state) for x in (iresnet, ir, mobilefacenet))))
-    except (StopIteration, TypeError, IndexError, ValueError, RuntimeError) as error:
-        wrong = f"{file} has no known layout (IResNet, IR, MobileFaceNet), or tensors of other shapes"
-        raise ValueError(f"{wrong}; use xfv.FaceModel(module). Keys: {', '.join([*state][:5])} … {error}") from error
+    wrong = f"{file} has no known layout (IResNet, IR, MobileFaceNet), or tensors of other shapes"
+    advice = f"use xfv.FaceModel(module). Keys: {', '.join([*state][:5])} …"
+    # the file says how large the network is: nothing takes memory before its tensors fit
+    with reworded(Exception, ValueError, f"{wrong}; {advice}"), torch.device("meta"):
+        network, published, known = next(filter(None, (x.recognise(state) for x in (iresnet, ir, mobilefacenet))))
     families, name = known.pop("families"), known["name"]
     if family and family not in families:
         raise ValueError(f"{file} has the layout of {name} ({' or '.join(families)}), not of {family}")

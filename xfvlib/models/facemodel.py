@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfvlib.extras import reworded
+
 
 class FaceModel(nn.Module):
     """Any PyTorch face network together with the preprocessing it was trained with.
@@ -106,8 +108,9 @@ class FaceModel(nn.Module):
         y = self.network(pixels.to(self.dtype))
         y = y[0] if isinstance(y, (tuple, list)) and y else y
         if not torch.is_tensor(y) or not y.is_floating_point() or y.shape[:-1] != images.shape[:1] or y.shape[-1] < 2:
-            given = f"{self.name} made {_described(y)} of {len(images)} images"
-            raise ValueError(f"{given}; float embeddings (B, N ≥ 2) are needed: put it into a module that returns them")
+            raise ValueError(
+                f"{self.name} made {_described(y)} of {len(images)} images, not float embeddings (B, N ≥ 2)"
+            )
         if not (y := y.float()).isfinite().all():
             raise ValueError(f"{self.name} gave NaN or infinite values: look at its weights, mean= and std=")
         return y
@@ -142,9 +145,7 @@ class FaceModel(nn.Module):
         """Make the network ready and see with two images that it can be used; ValueError otherwise."""
         noise = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float32)
         images, rounding = F.interpolate(noise, self.size, mode="bilinear"), torch.finfo(self.dtype).eps
-        try:
-            if self.device.type == "meta":
-                raise ValueError("it has no weights, it lies on the meta device: load them first")
+        with reworded(Exception, ValueError, f"{self.name} failed with {self.size[0]}×{self.size[1]} pixels"):
             self.network.eval()
             for weights in self.network.parameters():
                 weights.requires_grad_(False)
@@ -158,18 +159,14 @@ class FaceModel(nn.Module):
                 raise ValueError("zero vector, or two unlike images one embedding: look at its weights, mean= and std=")
             if len(alone) != len(other) or (alone - other).norm() > max(0.01, 20 * rounding):
                 raise ValueError("an embedding depends on its batch or on chance: batch norm or dropout stay on")
-        except Exception as error:  # a network may raise anything
-            size = "×".join(map(str, self.size))
-            raise ValueError(f"{self.name} failed with {size} pixels: {type(error).__name__}: {error}") from error
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         self.network.eval()  # one that is made anew from its file is not
 
     def __repr__(self) -> str:
-        threshold = "no threshold" if self.threshold is None else f"threshold {self.threshold:.4f}"
-        size = "×".join(map(str, self.size))
-        return f"FaceModel {self.name!r}: {size} → {self.dim}, {threshold} ({self.threshold_source})"
+        at = "no threshold" if self.threshold is None else f"threshold {self.threshold:.4f}"
+        return f"FaceModel {self.name!r}: {self.size[0]}×{self.size[1]} → {self.dim}, {at} ({self.threshold_source})"
 
 
 def _described(value):

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
+from xfvlib.extras import reworded
+
 
 def _per_channel(values, x):
     """``(C,)`` values, one for each channel of ``x``, ``(B, C)`` or ``(B, C, …)``, with axes to multiply by."""
@@ -140,10 +142,8 @@ def frozen(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if _is_norm(module) and module.weight is None:  # which torch.fx's fuse cannot read
             module.weight, module.bias = (nn.Parameter(torch.full_like(module.running_var, x)) for x in (1, 0))
-    try:
+    with reworded(Exception, ValueError, f"{kind} cannot be frozen, torch.fx does not follow it: use it as it is"):
         traced = torch.fx.symbolic_trace(network)
-    except Exception as error:  # whatever the network's own code raises for a tensor without values
-        raise ValueError(f"{kind} cannot be frozen, torch.fx does not follow it ({error}): use it as it is") from error
     calls = [node.target for node in traced.graph.nodes if node.op == "call_module"]
     if twice := {name for name in calls if calls.count(name) > 1 and traced.get_submodule(name).state_dict()}:
         raise ValueError(f"{kind} cannot be frozen, it runs {', '.join(sorted(twice))} more than once: use it as it is")

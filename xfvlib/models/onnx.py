@@ -7,7 +7,7 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
-from xfvlib.extras import extra
+from xfvlib.extras import extra, reworded
 from xfvlib.models.checkpoints import existing_file
 
 _TYPES = {f"tensor({name})": getattr(torch, name) for name in ("float", "float16", "double", "uint8")}
@@ -40,11 +40,9 @@ class OnnxNetwork(nn.Module):
             import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 4
-        try:
+        with reworded(Exception, ValueError, f"{path.name} cannot be read as an ONNX network"):
             self.session = onnxruntime.InferenceSession(str(path), options, onnxruntime.get_available_providers())
             tensors = onnx.load(path, load_external_data=False).graph.initializer
-        except Exception as error:  # onnxruntime's own exceptions share no public base class
-            raise ValueError(f"{path.name} cannot be read as an ONNX network: {str(error).splitlines()[0]}") from error
         beside = {path.parent / x.value for tensor in tensors for x in tensor.external_data if x.key == "location"}
         self.hash = hashlib.sha256(b"".join(file.read_bytes() for file in (path, *sorted(beside)))).hexdigest()
         inputs = self.session.get_inputs()

@@ -64,7 +64,7 @@ class Crops(UserDict[str, Tensor]):
         key, rule = hashlib.sha256(data).hexdigest()[:24], "middle" if self.centred else "largest"
         row = self.landmarks.get(name, kept_landmarks("lfw").get(key) if self.centred else None)
         if row is None:
-            row = files.kept_array(f"landmarks/{key}-{rule}", lambda: alignment.landmark_row(photo, self.centred))
+            row = files.kept_array(f"landmarks/{key}-{rule}", lambda: alignment.landmark_row(photo, self.centred), 21)
         row = np.ravel(row)
         if row[20:].any():
             self.supposed.add(name)

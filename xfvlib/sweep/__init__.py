@@ -20,12 +20,13 @@ import cloudpickle
 import numpy as np
 import pandas as pd
 
-from xfvlib.extras import extra
+from xfvlib.evaluation import check_set
+from xfvlib.extras import extra, reworded
 from xfvlib.faithfulness.table import Methods, Metrics, methods_of, settings_of
 from xfvlib.methods import method_called
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import PairSet
-from xfvlib.perturb import check_count, check_known, check_least
+from xfvlib.perturb import check_options
 from xfvlib.sweep import folder
 from xfvlib.sweep.folder import data_hash, model_hash, read_costs, read_maps, read_sweep
 from xfvlib.sweep.tasks import one_torch_thread, run_block
@@ -97,17 +98,11 @@ def sweep(
     """
     from tqdm.auto import tqdm
 
-    if not isinstance(pairs, PairSet):
-        raise TypeError(f"pairs is a {type(pairs).__name__}; a PairSet is needed, see xfv.load_pairs")
-    check_count("pairs", len(pairs))
-    check_count("block", block)
-    check_count("seed", seed, 0)
-    check_least("keep_bytes", keep_bytes, 0)
+    check_options(sweep, locals())
+    check_set(pairs)
     if not (client is None or isinstance(client, str) or hasattr(client, "scheduler_info")):
         raise TypeError(f"client is {client!r}; None, a dask.distributed.Client or a scheduler's address is needed")
-    check_count("workers", 1 if workers is None else workers)
-    if maps is not None:
-        check_known("maps", maps, ("zarr",))
+    if maps:
         folder.zarr_module()
     kinds: dict[str, dict] = defaultdict(dict)
     given, threshold = {}, decision_threshold(model, threshold)
@@ -123,11 +118,9 @@ def sweep(
     counts = Counter(image for tile in tiles for image in pairs[tile].names)
     shared = {image for image, count in counts.items() if count > 1 and keep_bytes}
     job = folder.Job(model, pairs, dict(kinds), about, tiles, shared, keep_bytes, Path(out).absolute())
-    try:
+    advice = "give its network a __reduce__ that makes it anew from its file, as xfvlib.models.onnx.OnnxNetwork has"
+    with reworded(Exception, TypeError, f"{model.name} cannot be sent to other processes: {advice}"):
         content = cloudpickle.dumps(job)
-    except Exception as error:  # a module may raise anything when it is pickled
-        advice = "give its network a __reduce__ that makes it anew from its file, as xfvlib.models.onnx.OnnxNetwork has"
-        raise TypeError(f"{model.name} cannot be sent to other processes ({error}): {advice}") from error
     with folder.opened(job):
         if maps:
             folder.create_maps(job)
@@ -171,8 +164,6 @@ def connected(
     count = min(given for given in (workers or dask.system.CPU_COUNT, most) if given)
     local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.ERROR}
     # Dask starts them by spawn, since a forked process may not use torch's threads
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
-        try:
-            return Client(**local) if client is None else Client(client, timeout=_PATIENCE)
-        except Exception as error:  # whatever speaks there
-            raise ConnectionError(f"no Dask scheduler answers at {client!r}: {error}") from error
+    spawned = dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT})
+    with spawned, reworded(Exception, ConnectionError, f"no Dask scheduler answers at {client!r}"):
+        return Client(**local) if client is None else Client(client, timeout=_PATIENCE)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import torch
 from filelock import FileLock, Timeout
 
-from xfvlib.extras import extra
+from xfvlib.extras import extra, reworded
 from xfvlib.faithfulness.table import SCHEMA, as_frame
 from xfvlib.files import read_bytes, write_whole
 from xfvlib.models import FaceModel
@@ -186,14 +186,13 @@ def opened(job: Job) -> Iterator[None]:
 def _read_manifest(out):
     """``(settings, versions)`` of a sweep's folder."""
     path = out / "manifest.json"
-    try:
-        there = json.loads(read_bytes(path, 100_000_000, "manifest of a sweep"))
+    content = read_bytes(path, 100_000_000, "manifest of a sweep")
+    with reworded(Exception, ValueError, f"{path} is damaged, or no sweep's manifest: {_ADVICE}"):
+        there = json.loads(content)
         versions = there.pop("versions")
-        if not (versions[-1]["python"] and there["model hash"] and min(there["pairs"], there["block"]) > 0):
-            raise KeyError
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged, or no sweep's manifest: {_ADVICE}") from error
-    return there, versions
+        if versions[-1]["python"] and there["model hash"] and min(there["pairs"], there["block"]) > 0:
+            return there, versions
+        raise KeyError("pairs")
 
 
 def _versions():
