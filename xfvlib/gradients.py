@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xfvlib.models import FaceModel
-from xfvlib.perturb import Image, Map, check_options
+from xfvlib.perturb import Image, Map, check_options, checked_image
 
 
 def check_differentiable(model: FaceModel) -> None:
@@ -116,7 +116,7 @@ def each_channel_gradient(
     check_differentiable(model)
     check_options(each_channel_gradient, locals())
     rows = min(channels_at_once, model.dim)
-    batch = image.detach().to(model.device).expand(rows, -1, -1, -1)
+    batch = checked_image(image).detach().to(model.device).expand(rows, -1, -1, -1)
     batch = batch.contiguous(memory_format=torch.channels_last).requires_grad_(True)
     output = model.embed(batch) if embedding == "unit" else model(batch)
     for first, one_hot in zip(range(0, model.dim, rows), torch.eye(model.dim).to(output).split(rows)):

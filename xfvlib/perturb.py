@@ -26,6 +26,7 @@ def filled(image: Image, fill: str, seed: int = 0) -> Image:
     """What takes the place of deleted pixels, ``(3, H, W)``: "black", the image's "mean" colour, a "blur" of it, or
     uniform "noise" of a seed."""
     check_known("fill", fill, FILLS)
+    image = checked_image(image)
     if fill == "mean":
         return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
     if fill == "blur":

@@ -476,9 +476,9 @@ def own_method(rng):
     x = PAIR.a.mean(dim=0)
     good = {"map": x, "double": x.double(), "with grad": x.clone().requires_grad_(True)}
     bad = {
-        "nan": x * NAN, "one nan": torch.where(x > 0.9, NAN, x), "infinite": x / 0, "none": None, "colours": PAIR.a,
-        "flat": x.flatten(), "small": x[:5], "complex": x + 0j, "number": 1.0, "tuple": (x, x), "word": "map",
-        "empty": x[:0],
+        "nan": x * NAN, "one nan": torch.where(x == x.max(), NAN, x), "infinite": x / 0, "none": None,
+        "colours": PAIR.a, "flat": x.flatten(), "small": x[:5], "complex": x + 0j, "number": 1.0, "tuple": (x, x),
+        "word": "map", "empty": x[:0],
     }  # fmt: skip
     name, given, right = form(rng, good, bad)
     METHODS["own"] = rng.choice([xfv.Method(pair=lambda model, image, reference: given), lambda model, image, reference,

@@ -54,10 +54,8 @@ def load_model(name: str | None = None, weights: str | PathLike | None = None, *
         is_onnx = name == "onnx" or str(weights).lower().endswith(".onnx")
         network, known = onnx.load_network(weights) if is_onnx else checkpoints.load_checkpoint(weights, name)
     else:
-        known = f"{', '.join(BUNDLED)}, frbench:…; with the path of a file: {', '.join(FROM_FILE)}"
-        raise ValueError(
-            f"no model {name!r} {'with' if weights else 'without'} weights=; without: {known}; or xfv.FaceModel(module)"
-        )
+        known = f"{', '.join(BUNDLED)}, frbench:…; with the path of a file {', '.join(FROM_FILE)}; or FaceModel(module)"
+        raise ValueError(f"no model {name!r} {'with' if weights else 'without'} weights=; without: {known}")
     table = pd.read_csv(DATA / "thresholds.csv", index_col="model", encoding="utf8")
     kept = {} if preprocessing else table.rename(columns={"source": "threshold_source"}).to_dict("index").get(name, {})
     return FaceModel(network, **({"name": name} | kept | known | preprocessing))
