@@ -69,8 +69,8 @@ def _checked(scores, labels):
     """Scores ``(P, …)`` as floats and labels ``(P,)`` as bool; ValueError where they are none, or of other lengths."""
     scores, labels = _numbers("scores", scores), np.asarray(labels)
     if not scores.size or labels.shape != scores.shape[:1] or np.isnan(scores).any():
-        missing = np.isnan(scores).sum()
-        raise ValueError(f"scores {scores.shape}, {missing} NaN, labels {labels.shape}; one length, at least 1")
+        given = f"scores {scores.shape}, {np.isnan(scores).sum()} NaN, labels {labels.shape}"
+        raise ValueError(f"{given}; one length, at least 1, is needed")
     if not {*labels.tolist()} <= {True, False}:
         raise ValueError(f"labels are { ({*labels.tolist()}) }; True (genuine) and False (impostor) are needed")
     return scores, labels.astype(bool)
