@@ -212,13 +212,20 @@ def morphs(model, pairs, share, photographs, width):
         for who in sorted({i, k}):
             for name in (f"{people[who]}/{j}" for j in range(2, 2 + photographs)):
                 trusted = probes[name]
-                rows.append({
-                    "morph": i != k, "person": people[i], "other": people[k], "claimed": people[who],
-                    "photograph": name, "score": float(suspect["embedding"] @ trusted["embedding"]),
-                    "suspect": fq.lost_by_band(suspect, trusted).numpy(),
-                    "trusted": fq.lost_by_band(trusted, suspect).numpy(),
-                    "energy_suspect": suspect["energy"].numpy(), "energy_trusted": trusted["energy"].numpy(),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "morph": i != k,
+                        "person": people[i],
+                        "other": people[k],
+                        "claimed": people[who],
+                        "photograph": name,
+                        "score": float(suspect["embedding"] @ trusted["embedding"]),
+                        "suspect": fq.lost_by_band(suspect, trusted).numpy(),
+                        "trusted": fq.lost_by_band(trusted, suspect).numpy(),
+                        "energy_suspect": suspect["energy"].numpy(),
+                        "energy_trusted": trusted["energy"].numpy(),
+                    }
+                )
     return pd.DataFrame(rows)
 
 

@@ -35,9 +35,11 @@ from xfvlib.sweep import connected, read_costs, read_maps
 RESULTS, WORK = DATA / "results", DATA / "cache" / "sweep_orl"
 BLOCK, COST_BLOCK, COST_PAIRS = 12, 3, 36
 # what is to blame: the places that spoke for the match of a false accept, and against the match of a false reject
-MISTAKES = [{"metric": metric, "pairs": pairs, "ranking": ranking, "masked": "probe"}
-            for pairs, ranking in (("impostor", "similarity"), ("genuine", "dissimilarity"))
-            for metric in ("deletion", "insertion")]  # fmt: skip
+MISTAKES = [
+    {"metric": metric, "pairs": pairs, "ranking": ranking, "masked": "probe"}
+    for pairs, ranking in (("impostor", "similarity"), ("genuine", "dissimilarity"))
+    for metric in ("deletion", "insertion")
+]
 OUTCOMES = {
     (True, True): "true accept",
     (True, False): "false reject",

@@ -98,8 +98,12 @@ def main():
 
 def make(arguments, model, many, methods, seconds, client):
     work = WORK / arguments.setting
-    metrics = [{"metric": metric, "masked": masked, "fill": fill}
-               for fill in FILLS for masked in ("probe", "both") for metric in ("deletion", "insertion")]  # fmt: skip
+    metrics = [
+        {"metric": metric, "masked": masked, "fill": fill}
+        for fill in FILLS
+        for masked in ("probe", "both")
+        for metric in ("deletion", "insertion")
+    ]
     fewer = many.draw(min(arguments.pairs, SLOW_PAIRS))
     shared = {"client": client, "block": 4, "progress": True}
     tables, made_by = [xfv.sweep(model, many, [], metrics, out=work / "controls", **shared)], {}

@@ -45,8 +45,10 @@ def test_a_large_photograph_and_its_reduction_give_the_same_template_crop():
     small = Image.open(orl_photo_path("s1/1")).convert("RGB").resize((276, 336), Image.Resampling.BICUBIC)
     large = small.resize((1380, 1680), Image.Resampling.BICUBIC)
     landmarks = alignment.find_landmarks(small)
-    crops = [alignment.crop(photo, points, size=(112, 112), kind="arcface")
-             for photo, points in ((small, landmarks), (large, (landmarks + 0.5) * 5 - 0.5))]  # fmt: skip
+    crops = [
+        alignment.crop(photo, points, size=(112, 112), kind="arcface")
+        for photo, points in ((small, landmarks), (large, (landmarks + 0.5) * 5 - 0.5))
+    ]
     assert (crops[0] - crops[1]).abs().mean() < 0.01
 
 
@@ -105,7 +107,7 @@ def test_a_photograph_that_pil_opens_and_cannot_decode_is_refused_in_words():
 
 
 FACE = Image.open(orl_photo_path("s1/1")).resize((276, 336), Image.Resampling.BICUBIC)
-GREY = np.asarray(FACE)
+_GREY = np.asarray(FACE)
 
 
 def written(image, kind, **options):
@@ -117,21 +119,21 @@ def written(image, kind, **options):
 @pytest.mark.parametrize(
     "photo",
     {
-        "uint16": GREY.astype(np.uint16) * 257,
-        "uint16, most significant byte first": GREY.astype(">u2") * 257,
-        "float64": GREY / 255,
-        "float32": (GREY / 255).astype(np.float32),
-        "float16": (GREY / 255).astype(np.float16),
-        "colour": np.repeat(GREY[..., None] / 255, 3, axis=2),
-        "read-only": np.broadcast_to(GREY[..., None], (*GREY.shape, 3)),
-        "PNG, 16 bits": written(Image.fromarray(GREY.astype(np.uint16) * 257), "PNG"),
-        "TIFF, 16 bits": written(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"),
-        "PGM, 16 bits": b"P5 276 336 65535\n" + (GREY.astype(">u2") * 257).tobytes(),
-        "PGM, 10 bits": b"P5 276 336 1023\n" + np.round(GREY * 1023.0 / 255).astype(">u2").tobytes(),
-        "TIFF, floats": written(Image.fromarray((GREY / 255).astype(np.float32)), "TIFF"),
-        "PFM": b"Pf 276 336 -1.0\n" + (GREY[::-1] / 255).astype("<f4").tobytes(),
-        "PIL, 16 bits": Image.fromarray(GREY.astype(np.uint16) * 257),
-        "PIL, floats": Image.fromarray((GREY / 255).astype(np.float32)),
+        "uint16": _GREY.astype(np.uint16) * 257,
+        "uint16, most significant byte first": _GREY.astype(">u2") * 257,
+        "float64": _GREY / 255,
+        "float32": (_GREY / 255).astype(np.float32),
+        "float16": (_GREY / 255).astype(np.float16),
+        "colour": np.repeat(_GREY[..., None] / 255, 3, axis=2),
+        "read-only": np.broadcast_to(_GREY[..., None], (*_GREY.shape, 3)),
+        "PNG, 16 bits": written(Image.fromarray(_GREY.astype(np.uint16) * 257), "PNG"),
+        "TIFF, 16 bits": written(Image.fromarray(_GREY.astype(np.uint16) * 257), "TIFF"),
+        "PGM, 16 bits": b"P5 276 336 65535\n" + (_GREY.astype(">u2") * 257).tobytes(),
+        "PGM, 10 bits": b"P5 276 336 1023\n" + np.round(_GREY * 1023.0 / 255).astype(">u2").tobytes(),
+        "TIFF, floats": written(Image.fromarray((_GREY / 255).astype(np.float32)), "TIFF"),
+        "PFM": b"Pf 276 336 -1.0\n" + (_GREY[::-1] / 255).astype("<f4").tobytes(),
+        "PIL, 16 bits": Image.fromarray(_GREY.astype(np.uint16) * 257),
+        "PIL, floats": Image.fromarray((_GREY / 255).astype(np.float32)),
         "LA": written(FACE.convert("LA"), "PNG"),
         "P": written(FACE.convert("P"), "PNG"),
         "GIF of several frames": written(FACE, "GIF", save_all=True, append_images=[FACE.rotate(90)]),
@@ -143,11 +145,11 @@ def written(image, kind, **options):
 )
 def test_photographs_of_all_depths_are_the_same_picture(photo):
     pixels = np.asarray(alignment.read_photo(photo[1]), dtype=int)
-    assert pixels.shape == (336, 276, 3) and np.abs(pixels - GREY[..., None]).max() <= 1
+    assert pixels.shape == (336, 276, 3) and np.abs(pixels - _GREY[..., None]).max() <= 1
 
 
 def test_transparent_parts_become_white():
-    seen = np.dstack([np.repeat(GREY[..., None], 3, axis=2), np.full_like(GREY, 255)])
+    seen = np.dstack([np.repeat(_GREY[..., None], 3, axis=2), np.full_like(_GREY, 255)])
     seen[:40, :, 3] = 0
     for kind in ("PNG", "WEBP"):
         pixels = np.asarray(
@@ -164,15 +166,15 @@ def test_colours_of_print_are_read():
 @pytest.mark.parametrize(
     "photo, error, words",
     [
-        (GREY * 1.0, ValueError, "divide"),
-        (GREY * np.nan, ValueError, "NaN"),
-        (GREY - 1.0, ValueError, "divide"),
-        (GREY.astype(np.int32), TypeError, "uint16"),
-        (GREY > 9, TypeError, "bool"),
-        (GREY[..., None], TypeError, "336, 276, 1"),
-        (Image.fromarray(GREY.astype(np.int32)), ValueError, "int32"),
-        (Image.fromarray(GREY.astype(np.float32)), ValueError, "divide"),
-        (written(Image.fromarray(GREY.astype(np.int32)), "TIFF"), ValueError, "int32"),
+        (_GREY * 1.0, ValueError, "divide"),
+        (_GREY * np.nan, ValueError, "NaN"),
+        (_GREY - 1.0, ValueError, "divide"),
+        (_GREY.astype(np.int32), TypeError, "uint16"),
+        (_GREY > 9, TypeError, "bool"),
+        (_GREY[..., None], TypeError, "336, 276, 1"),
+        (Image.fromarray(_GREY.astype(np.int32)), ValueError, "int32"),
+        (Image.fromarray(_GREY.astype(np.float32)), ValueError, "divide"),
+        (written(Image.fromarray(_GREY.astype(np.int32)), "TIFF"), ValueError, "int32"),
         (written(Image.new("1", (20_000, 20_000)), "PNG"), ValueError, "pixels"),
         (written(Image.new("1", (7_100, 7_100)), "PNG"), ValueError, "7100×7100 pixels"),
         (Image.new("1", (7_100, 7_100)), ValueError, "7100×7100 pixels"),

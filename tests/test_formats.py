@@ -153,10 +153,12 @@ FLOODS = {
     "number of bytes": b"\x80\x02(](" + b"c_codecs\nencode\nJ\xff\xff\xff\x7fX\6\0\0\0latin1\x86R" * 2 + b"e](\x88et.",
     "deep label": b"\x80\x02(](C\x01aC\x01be](" + b"]" * 100_000 + b"a" * 99_999 + b"et.",
     "deep dtype": b"\x80\x02(](cnumpy.core.multiarray\n_reconstruct\n)R(K\x01)cnumpy\ndtype\n("
-    + b"]" * 100_000 + b"a" * 99_999 + b"tRK\0C\x01atbC\x01be](\x88et.",
+    + b"]" * 100_000
+    + b"a" * 99_999
+    + b"tRK\0C\x01atbC\x01be](\x88et.",
     "dictionary": b"\x80\x02}(K\x01K\x02u.",
     "number": b"I" + b"9" * 100_000 + b"\n.",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("flood", FLOODS)

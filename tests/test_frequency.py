@@ -141,10 +141,19 @@ def test_a_black_image_has_no_energy_and_nothing_to_lose(tiny, crops):
 
 @pytest.mark.parametrize(
     "given",
-    [torch.ones(112, 112, dtype=bool), torch.full((20, 20), NAN), torch.full((20, 20), 2.0), -torch.ones(20, 20),
-     torch.ones(20, 20) * 1j, torch.ones(20), torch.ones(1, 20), np.ones((20, 20)), None],
+    [
+        torch.ones(112, 112, dtype=bool),
+        torch.full((20, 20), NAN),
+        torch.full((20, 20), 2.0),
+        -torch.ones(20, 20),
+        torch.ones(20, 20) * 1j,
+        torch.ones(20),
+        torch.ones(1, 20),
+        np.ones((20, 20)),
+        None,
+    ],
     ids=["size", "NaN", "2", "-1", "complex", "1-d", "row", "array", "none"],
-)  # fmt: skip
+)
 def test_masks_that_do_not_fit_are_refused_in_words(crops, given):
     with pytest.raises(ValueError, match="does not fit"):
         fq.keep_frequencies(crops[0], given)

@@ -15,9 +15,9 @@ from xfvlib.gradients import cosine_to, input_gradient
 from xfvlib.methods import METHODS, Method, embedding_of, method_called
 from xfvlib.methods.fame import _walked
 from xfvlib.methods.fggb import fggb_weights
-from xfvlib.methods.grad_cam import spatial_layers
-from xfvlib.methods.lime import segments
-from xfvlib.methods.xssab import partial_gradients
+from xfvlib.methods.grad_cam import _spatial_layers
+from xfvlib.methods.lime import _segments
+from xfvlib.methods.xssab import _partial_gradients
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
 from xfvlib.models.mobilefacenet import MobileFaceNet
@@ -70,8 +70,9 @@ def test_all_pairs_of_ten_images_cost_ten_preparations(tiny, tiny_pairs, method,
         supplied = {"model": tiny, "threshold": 0.3}
         maps = {
             (a, b): found.second(prepared[a], prepared[b], options, image=tiny_pairs.images[a], **supplied)
-            for a in prepared for b in prepared
-        }  # fmt: skip
+            for a in prepared
+            for b in prepared
+        }
     for (a, b), saliency in maps.items():
         alone = quick(method, tiny, tiny_pairs.images[a], tiny_pairs.images[b])
         assert torch.allclose(saliency, alone, atol=1e-6 * float(alone.abs().max()))
@@ -281,7 +282,7 @@ def test_xssab_equals_its_definition(tiny, crops, threshold):
 
 def test_the_two_gradients_of_xssab_add_up_to_that_of_the_cosine(model, pairs):
     pair = pairs[0]
-    positive, negative = partial_gradients(model, pair.a, pair.b, 0.93)
+    positive, negative = _partial_gradients(model, pair.a, pair.b, 0.93)
     whole = input_gradient(cosine_to(model, pair.b), pair.a)
     assert torch.allclose(positive + negative, whole, atol=1e-4 * float(whole.abs().max()))
     assert positive.abs().max() > 0 and negative.abs().max() > 0
@@ -327,7 +328,7 @@ def test_xface_occludes_an_image_once_for_both_maps(tiny, crops):
     counts = []
     for sides, scoring in ((1, 1), (1, 2), (2, 1), (2, 2)):
         model.network.batches.clear()
-        METHODS["xface"].maps(model, *crops, sides=sides, scoring=scoring, **QUICK["xface"])
+        METHODS["xface"].maps(model, *crops, sides, scoring=scoring, **QUICK["xface"])
         counts.append(sum(model.network.batches))
     assert counts[0] == counts[2] == counts[3] > 1.9 * counts[1]
 
@@ -389,7 +390,7 @@ def test_minplus_stops_when_the_cosine_is_where_it_should_be(tiny, crops, part):
 
 
 def test_lime_equals_its_definition(tiny, crops):
-    labels = segments(crops[0], 16)
+    labels = _segments(crops[0], 16)
     count = int(labels.max()) + 1
     random, rows, scores, weights = torch.Generator().manual_seed(5), [], [], []
     for _ in range(60):
@@ -413,8 +414,10 @@ def test_lime_equals_its_definition(tiny, crops):
 def test_superpixels_follow_colour_or_the_grid():
     image = torch.zeros(3, 24, 24)
     image[:, :, 10:] = 1
-    assert not set(segments(image, 16)[:, :10].flatten().tolist()) & set(segments(image, 16)[:, 10:].flatten().tolist())
-    grid = segments(torch.rand(3, 28, 28), 16, compactness=1e6)
+    assert not set(_segments(image, 16)[:, :10].flatten().tolist()) & set(
+        _segments(image, 16)[:, 10:].flatten().tolist()
+    )
+    grid = _segments(torch.rand(3, 28, 28), 16, compactness=1e6)
     assert torch.equal(grid, torch.arange(16).view(4, 4).repeat_interleave(7, 0).repeat_interleave(7, 1))
 
 
@@ -468,7 +471,7 @@ def test_grad_cam_equals_its_definition(tiny, crops):
     weights = torch.autograd.grad(score, activations)[0].mean(dim=(2, 3), keepdim=True)
     coarse = (weights * activations).sum(dim=1, keepdim=True)
     expected = F.interpolate(coarse, (20, 20), mode="bilinear")[0, 0]
-    assert spatial_layers(tiny) == ["0", "1", "2", "3", "4"]
+    assert _spatial_layers(tiny) == ["0", "1", "2", "3", "4"]
     assert torch.allclose(METHODS["grad_cam"](tiny, *crops), expected, atol=1e-6)
 
 
@@ -490,7 +493,7 @@ def test_grad_cam_finds_the_last_feature_map(network):
     model = xfv.FaceModel(network(), threshold=0.3)
     a, b = torch.rand(2, 3, 112, 112)
     shapes = {}
-    layer = spatial_layers(model)[-1]
+    layer = _spatial_layers(model)[-1]
     model.network.get_submodule(layer).register_forward_hook(
         lambda module, inputs, output: shapes.update({layer: output.shape[2:]})
     )
@@ -499,7 +502,7 @@ def test_grad_cam_finds_the_last_feature_map(network):
 
 
 def test_grad_cam_on_the_default_model(model, pairs):
-    layers = spatial_layers(model)
+    layers = _spatial_layers(model)
     assert layers[-1] == "blocks" and "blocks.9" in layers
     last, finer = (METHODS["grad_cam"](model, pairs[0].a, pairs[0].b, layer=layer) for layer in (None, "blocks.9"))
     assert last.shape == finer.shape == (150, 150) and not torch.allclose(last, finer)
@@ -558,7 +561,7 @@ def test_identical_images_speak_for_a_match(model, pairs, method):
     if method != "xssab":
         assert saliency.sum() > 0
     else:  # the gradient of the cosine is 0 at its maximum, so that both parts are equal and opposite
-        positive, negative = partial_gradients(model, image, image, model.threshold)
+        positive, negative = _partial_gradients(model, image, image, model.threshold)
         assert (positive + negative).abs().max() < 1e-3 * positive.abs().max()
         assert saliency.abs().max() < 1e-3 * positive.abs().max()
 
@@ -678,3 +681,30 @@ def test_grad_cam_needs_a_feature_map(crops):
     model = xfv.FaceModel(nn.Sequential(nn.Flatten(), nn.Linear(1200, 5)), size=20, name="flat")
     with pytest.raises(ValueError, match="no layer of flat"):
         METHODS["grad_cam"](model, *crops)
+
+
+def test_what_no_option_can_mean_is_refused_in_both_stages(tiny, crops):
+    fggb = METHODS["fggb"]
+    kept, partner = (fggb.first(tiny, crop, {}) for crop in crops)
+    for call, error, words in (
+        (lambda: fggb.first(tiny, crops[0], {"nonsense": 1}), TypeError, "'nonsense'"),
+        (lambda: fggb.second(kept, partner, {"blurr": 1}, threshold=0.3), TypeError, "'blurr'"),
+        (lambda: fggb.second(kept, partner, {}, threshold=5.0), ValueError, "threshold is 5.0"),
+        (lambda: xfv.explain(tiny, xfv.Pair(*crops), "gradient", sides=1), TypeError, "'sides'"),
+        (lambda: METHODS["fggb"](tiny, *crops, normalise="False"), ValueError, "normalise is 'False'"),
+        (lambda: METHODS["minplus"](tiny, *crops, quick="no"), ValueError, "quick is 'no'"),
+        (lambda: METHODS["fame"](tiny, *crops, stop=float("nan")), ValueError, "stop is nan"),
+        (lambda: METHODS["minplus"](tiny, *crops, th="a"), ValueError, "th is 'a'"),
+        (xfv.Method, TypeError, "no method"),
+        (lambda: xfv.Method(prepare=lambda image: {}), TypeError, "no method"),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+
+
+def test_what_a_method_gives_in_the_place_of_a_map_is_refused_in_words(tiny, crops, monkeypatch):
+    good = crops[0].mean(dim=0)
+    for given in (None, 1.0, "map", good[:5], crops[0], good * float("nan"), good / 0, (good, good)):
+        monkeypatch.setitem(METHODS, "own", xfv.Method(pair=lambda image, given=given: given))
+        with pytest.raises(ValueError, match="a map of finite numbers"):
+            xfv.explain(tiny, xfv.Pair(*crops), "own", threshold=0.3)

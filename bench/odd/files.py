@@ -51,7 +51,7 @@ PROGRAMS = {
     b"(I1\n(I4000000000\nt" + DTYPE + b"I00\nC\x01xtb.",
     "state of a dtype": DTYPE + b"(I3\nS'|'\nNNNI-1\nI-1\nI63\ntb.",
     "system": b"cos\nsystem\n(S'touch harm'\ntR.",
-    "eval by inst": b"(S'open(\"harm\", \"w\")'\nibuiltins\neval\n.",
+    "eval by inst": b'(S\'open("harm", "w")\'\nibuiltins\neval\n.',
     "eval by obj": b"(cbuiltins\neval\nS'1'\no.",
     "stack global": b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x0atouch harm\x85R.",
     "new object": b"\x80\x04\x8c\x08builtins\x8c\x09bytearray\x93J\xff\xff\xff\x7f\x85\x81.",
@@ -79,13 +79,51 @@ PROGRAMS = {
     "nothing": b"",
     "protocol 255": b"\x80\xff].",
     "text": b"PNG, or a page of HTML",
-}  # fmt: skip
+}
 SOUP = [
-    b"(", b")", b"]", b"}", b"N", b"K\x01", b"K\x05", b"q\0", b"h\0", b"q\xff", b"a", b"e", b"t", b"\x85", b"\x86",
-    b"\x87", b"2", b"0", b"1", b"s", b"u", b"b", b"R", b"\x81", b"\x88", b"\x89", b"C\x03abc", b"U\x02ab",
-    b"X\x01\0\0\0a", b"\x94", b"\x8f", b"\x90", b"\x91", b"I5\n", b"F1.5\n", NDARRAY, DTYPE, b"c_codecs\nencode\n",
-    b"cnumpy.core.multiarray\n_reconstruct\n", b"cnumpy.core.numeric\n_frombuffer\n", b"S'u1'\n", b"J\xff\xff\xff\x7f",
-]  # fmt: skip
+    b"(",
+    b")",
+    b"]",
+    b"}",
+    b"N",
+    b"K\x01",
+    b"K\x05",
+    b"q\0",
+    b"h\0",
+    b"q\xff",
+    b"a",
+    b"e",
+    b"t",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"2",
+    b"0",
+    b"1",
+    b"s",
+    b"u",
+    b"b",
+    b"R",
+    b"\x81",
+    b"\x88",
+    b"\x89",
+    b"C\x03abc",
+    b"U\x02ab",
+    b"X\x01\0\0\0a",
+    b"\x94",
+    b"\x8f",
+    b"\x90",
+    b"\x91",
+    b"I5\n",
+    b"F1.5\n",
+    NDARRAY,
+    DTYPE,
+    b"c_codecs\nencode\n",
+    b"cnumpy.core.multiarray\n_reconstruct\n",
+    b"cnumpy.core.numeric\n_frombuffer\n",
+    b"S'u1'\n",
+    b"J\xff\xff\xff\x7f",
+]
 LABELS = [None, NAN, 2, -1, "True", b"1", 0.0, 1.0, 1, 0, [], [True], (), {}, 1j, 10**400, True, False, 0.5, ""]
 
 
@@ -116,9 +154,12 @@ def bin_files(rng):
     if kind == "plain":
         arrays = [np.frombuffer(image, np.uint8) for image in images]
         forms = {
-            "bytes": (images, labels), "arrays": (arrays, labels), "lists": [images, labels],
-            "bytearrays": (list(map(bytearray, images)), labels), "numpy's bools": (images, list(np.array(labels))),
-        }  # fmt: skip
+            "bytes": (images, labels),
+            "arrays": (arrays, labels),
+            "lists": [images, labels],
+            "bytearrays": (list(map(bytearray, images)), labels),
+            "numpy's bools": (images, list(np.array(labels))),
+        }
         what, given, right = form(rng, forms)
     elif kind == "label":
         many = [True]
@@ -129,22 +170,58 @@ def bin_files(rng):
         given, what = (images, labels), f"label {'many' if labels[-1] is many else short(labels[-1])}"
     elif kind == "image":
         padded = np.frombuffer(first + bytes(-len(first) % 4), "i4")
-        images[0] = rng.choice([None, "", "text", b"", 5, np.zeros(5), np.zeros((4, 4), "u1"), [first], first[:60],
-            padded, np.array([1, "a"], object), b"GIF89a" + bytes(30)])  # fmt: skip
+        images[0] = rng.choice(
+            [
+                None,
+                "",
+                "text",
+                b"",
+                5,
+                np.zeros(5),
+                np.zeros((4, 4), "u1"),
+                [first],
+                first[:60],
+                padded,
+                np.array([1, "a"], object),
+                b"GIF89a" + bytes(30),
+            ]
+        )
         what = f"image {short(images[0])}"
     elif kind == "structure":
-        given = rng.choice([
-            (images[1:], labels), (images, labels * 2), (images, []), ([], []), (images,), (images, labels, labels),
-            images, {}, None, 5, "text", {"images": images}, (tuple(images), tuple(labels)), (labels, images),
-            ([images], [labels]),
-        ])  # fmt: skip
+        given = rng.choice(
+            [
+                (images[1:], labels),
+                (images, labels * 2),
+                (images, []),
+                ([], []),
+                (images,),
+                (images, labels, labels),
+                images,
+                {},
+                None,
+                5,
+                "text",
+                {"images": images},
+                (tuple(images), tuple(labels)),
+                (labels, images),
+                ([images], [labels]),
+            ]
+        )
         right = None if isinstance(given, tuple) and given and isinstance(given[0], tuple) else False
     elif kind == "payload":
-        one = rng.choice([
-            Payload(os.system, "touch harm"), Payload(open, "harm", "w"), Payload(eval, "1/0"), np.dtype("u1"),
-            np.ndarray, Payload(bytearray, 3 * 10**9), Payload(np.ndarray, (5,), "u1"), Payload(bytes, 2 * 10**9),
-            Payload(getattr, "a", "upper"),
-        ])  # fmt: skip
+        one = rng.choice(
+            [
+                Payload(os.system, "touch harm"),
+                Payload(open, "harm", "w"),
+                Payload(eval, "1/0"),
+                np.dtype("u1"),
+                np.ndarray,
+                Payload(bytearray, 3 * 10**9),
+                Payload(np.ndarray, (5,), "u1"),
+                Payload(bytes, 2 * 10**9),
+                Payload(getattr, "a", "upper"),
+            ]
+        )
         given = rng.choice([(images, [*labels[1:], one]), ([one, *images[1:]], labels), one])
     data = pickle.dumps(given, protocol)
     if kind == "program":
@@ -202,7 +279,7 @@ def folder_of_people(rng):
         "nested": lambda one: shutil.copytree(one, f"deep/{one}"),
         "folder called .jpg": lambda one: Path(one, "album.jpg").mkdir(),
         "pipe": lambda one: os.mkfifo(Path(one, "pipe.jpg")),
-    }  # fmt: skip
+    }
     trick = rng.choice(["", "", *tricks, "file as root", "no root"])
     if people and trick in tricks:
         tricks[trick](people[0])
@@ -221,30 +298,49 @@ def folder_of_people(rng):
 def csv_table(rng):
     """A table of pairs with something odd about it."""
     odd_names = [
-        "ann/0", "ann/1", "bob/0", "bob/1", "NA/001", "null", "001", "1e3", "nan", "true", "ü/é", "a b/c d", "None",
-        "-1", "x,y", 'q"q', "ann/..//ann/2",
-    ]  # fmt: skip
+        "ann/0",
+        "ann/1",
+        "bob/0",
+        "bob/1",
+        "NA/001",
+        "null",
+        "001",
+        "1e3",
+        "nan",
+        "true",
+        "ü/é",
+        "a b/c d",
+        "None",
+        "-1",
+        "x,y",
+        'q"q',
+        "ann/..//ann/2",
+    ]
     names = rng.sample(odd_names, 4)
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(orl_photo_path(f"s{rng.randint(1, 9)}/1"), name)
     rows = [(a, b, rng.random() < 0.5, i % 3) for i, (a, b) in enumerate(itertools.combinations(names, 2))]
-    yes, no = rng.choice([
-        ("True", "False"), ("1", "0"), ("true", "false"), ("TRUE", "FALSE"), (" true", "false "), ("1.0", "0.0"),
-    ])  # fmt: skip
-    folds = rng.choice([
-        ["{}"], ["{}"], ["{}.0"], ["{}", "1.5", "1e30", "", "a", "nan", "-1", "inf", "0x1", "2e0", "True"],
-    ])  # fmt: skip
+    yes, no = rng.choice(
+        [("True", "False"), ("1", "0"), ("true", "false"), ("TRUE", "FALSE"), (" true", "false "), ("1.0", "0.0")]
+    )
+    folds = rng.choice(
+        [["{}"], ["{}"], ["{}.0"], ["{}", "1.5", "1e30", "", "a", "nan", "-1", "inf", "0x1", "2e0", "True"]]
+    )
 
     def quoted(text):
         return '"' + text.replace('"', '""') + '"' if set(',"') & set(text) or rng.random() < 0.2 else text
 
     cells = [[quoted(a), quoted(b), yes if same else no, rng.choice(folds).format(n)] for a, b, same, n in rows]
     changes = {
-        "": ["{}"], "empty name": ["", " ", '""'], "absent": ["absent.jpg", "..", ".", "a" * 3000, "/dev/zero"],
-        "empty label": [""], "label": ["yes", "same", "T", "NA", "None", "nan", "2", "-1", "0.5", "1e0"],
-        "short row": [], "long row": [],
-    }  # fmt: skip
+        "": ["{}"],
+        "empty name": ["", " ", '""'],
+        "absent": ["absent.jpg", "..", ".", "a" * 3000, "/dev/zero"],
+        "empty label": [""],
+        "label": ["yes", "same", "T", "NA", "None", "nan", "2", "-1", "0.5", "1e0"],
+        "short row": [],
+        "long row": [],
+    }
     odd, row = rng.choice(list(changes)), rng.choice(cells)
     value = rng.choice(changes[odd]) if changes[odd] else ""
     if odd in ("empty name", "absent"):
@@ -254,8 +350,16 @@ def csv_table(rng):
     elif odd in ("short row", "long row"):
         row[2:] = row[2 : 2 if odd == "short row" else 4] + ["more"] * (odd == "long row")
     usual = ["path_a", "path_b", "same", "fold"]
-    head = rng.choice([usual] * 4 + [[*usual, "note"], ["a", "b", "same", "fold"], ["path_a", "path_b", "path_b",
-        "same"], [f" {name}" for name in usual], [name.upper() for name in usual]])  # fmt: skip
+    head = rng.choice(
+        [usual] * 4
+        + [
+            [*usual, "note"],
+            ["a", "b", "same", "fold"],
+            ["path_a", "path_b", "path_b", "same"],
+            [f" {name}" for name in usual],
+            [name.upper() for name in usual],
+        ]
+    )
     comma, newline = rng.choice([",", ",", ",", ", ", ";", "\t"]), rng.choice(["\n", "\n", "\r\n", "\n\n", "\r"])
     coding = rng.choice(["utf8", "utf8", "utf8", "utf-8-sig", "utf-16", "latin1"])
     text = newline.join(comma.join(line) for line in [head, *cells]) + rng.choice(["", newline])
@@ -295,15 +399,23 @@ def lfw_folder(rng):
         for i in (1, 2, 3):
             shutil.copy(orl_photo_path(f"{source}/{i}"), f"lfw/{person}/{person}_000{i}.jpg")
     lines = [
-        "2\t2", "Ann\t1\t2", "Bob\t1\t3", "Ann\t1\tBob\t1", "Ann\t2\tBob\t3", "Ann\t2\t3", "Bob\t2\t3",
-        "Bob\t1\tAnn\t3", "Bob\t2\tAnn\t2",
-    ]  # fmt: skip
+        "2\t2",
+        "Ann\t1\t2",
+        "Bob\t1\t3",
+        "Ann\t1\tBob\t1",
+        "Ann\t2\tBob\t3",
+        "Ann\t2\t3",
+        "Bob\t2\t3",
+        "Bob\t1\tAnn\t3",
+        "Bob\t2\tAnn\t2",
+    ]
     change = rng.choice(["", "word", "drop", "double", "swap", "header", "blank", "spaces", "bytes", "absent"])
     place = rng.randrange(1, len(lines))
     if change == "word":
         words = lines[place].split("\t")
-        words[rng.randrange(len(words))] = rng.choice(["", "x", "-1", "0", "99", "1.5", "1e3", "../Bob", "²", "١",
-            "Ann Bob"])  # fmt: skip
+        words[rng.randrange(len(words))] = rng.choice(
+            ["", "x", "-1", "0", "99", "1.5", "1e3", "../Bob", "²", "١", "Ann Bob"]
+        )
         lines[place] = "\t".join(words)
     elif change == "drop":
         del lines[place]
@@ -312,8 +424,9 @@ def lfw_folder(rng):
     elif change == "swap":
         lines[1], lines[3] = lines[3], lines[1]
     elif change == "header":
-        lines[0] = rng.choice(["", "2", "8", "0", "-2 2", "2 2 2", "a b", "1000000000 1000000000", "²\t2", "1.0 2.0",
-            "4", "1 4"])  # fmt: skip
+        lines[0] = rng.choice(
+            ["", "2", "8", "0", "-2 2", "2 2 2", "a b", "1000000000 1000000000", "²\t2", "1.0 2.0", "4", "1 4"]
+        )
     elif change == "blank":
         lines.insert(place, "")
     elif change == "absent":
@@ -364,17 +477,35 @@ def linear_onnx(path, shape, kind, *, external=False, outputs=1, inputs=1, opset
 def onnx_files(rng):
     """ONNX files: layouts, fixed batches, types, external data, damage."""
     shapes = [
-        ("batch", 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8), (4, 3, 8, 8), (None, 3, 8, 8), ("n", 8, 8, 3), (1, 8, 8, 3),
-        ("n", 3, "h", "w"), ("n", "c", 8, 8), (0, 3, 8, 8), (-1, 3, 8, 8), (3, 8, 8), (), ("n", 192), ("n", 1, 8, 24),
-        ("n", 3, 8, 3), ("n", 3, 3, 3), ("n", 3, 10**6, 10**6), (10**6, 3, 8, 8),
-    ]  # fmt: skip
+        ("batch", 3, 8, 8),
+        (1, 3, 8, 8),
+        (2, 3, 8, 8),
+        (4, 3, 8, 8),
+        (None, 3, 8, 8),
+        ("n", 8, 8, 3),
+        (1, 8, 8, 3),
+        ("n", 3, "h", "w"),
+        ("n", "c", 8, 8),
+        (0, 3, 8, 8),
+        (-1, 3, 8, 8),
+        (3, 8, 8),
+        (),
+        ("n", 192),
+        ("n", 1, 8, 24),
+        ("n", 3, 8, 3),
+        ("n", 3, 3, 3),
+        ("n", 3, 10**6, 10**6),
+        (10**6, 3, 8, 8),
+    ]
     shape = rng.choice(shapes) if rng.random() < 0.5 else shapes[0]
     kind = rng.choice([TensorProto.FLOAT] * 4 + [TensorProto.FLOAT16, TensorProto.DOUBLE])
     more = {"external": rng.random() < 0.15, "outputs": rng.choice([1, 1, 2]), "inputs": rng.choice([1, 1, 1, 2])}
     more["opset"] = rng.choice([13, 13, 13, 17, 999])
     path, weights, right = Path("net.onnx"), linear_onnx("net.onnx", shape, kind, **more), True
-    damage, data = (rng.choice(["", "", "", "bytes", "text", "empty", "moved", "lost", "folder", "outside"]),
-        path.read_bytes())  # fmt: skip
+    damage, data = (
+        rng.choice(["", "", "", "bytes", "text", "empty", "moved", "lost", "folder", "outside"]),
+        path.read_bytes(),
+    )
     if damage == "bytes":
         how, data = damaged(rng, data, 400)
         right = None if how == "flipped" else False
@@ -419,11 +550,19 @@ def checkpoints(rng):
     key = rng.choice([key for key, value in state.items() if value.dim() > 1])
     one, torch_only = state[key], torch.ones(1)
     values = {
-        "flat": one.flatten(), "nan": one * NAN, "complex": one + 0j, "meta": one.to("meta"), "numpy": one.numpy(),
-        "list": one.tolist(), "number": 5, "object": Payload(open, "harm", "w"), "uint8": one.byte(),
-        "sparse": one.to_sparse(), "strides 0": torch_only.expand(20_000, 50_000),
+        "flat": one.flatten(),
+        "nan": one * NAN,
+        "complex": one + 0j,
+        "meta": one.to("meta"),
+        "numpy": one.numpy(),
+        "list": one.tolist(),
+        "number": 5,
+        "object": Payload(open, "harm", "w"),
+        "uint8": one.byte(),
+        "sparse": one.to_sparse(),
+        "strides 0": torch_only.expand(20_000, 50_000),
         "shared": torch_only.expand(one.shape),
-    }  # fmt: skip
+    }
     fine, lenient = ["", "", "half", "double"], ["uint8", "sparse", "strides 0", "shared", "extra"]
     change = rng.choice([*fine, *values, "missing", "extra", "payload", "nested", "empty", "not text"])
     if change in values:
@@ -437,9 +576,11 @@ def checkpoints(rng):
     elif change in ("empty", "not text"):
         state = {} if change == "empty" else {(k, 1): v for k, v in state.items()}
     wrappers = [
-        lambda s: s, lambda s: {"state_dict": s}, lambda s: {f"module.{k}": v for k, v in s.items()},
+        lambda s: s,
+        lambda s: {"state_dict": s},
+        lambda s: {f"module.{k}": v for k, v in s.items()},
         lambda s: {"model": {f"backbone.{k}": v for k, v in s.items()}, "epoch": 3},
-    ]  # fmt: skip
+    ]
     content = rng.choice(wrappers)(state)
     if change == "payload":
         content = {"state_dict": state, "callback": Payload(os.system, "touch harm")}
@@ -493,24 +634,35 @@ def special_files(rng):
     """Pipes, devices, folders, links, huge files in the place of every file; damage in the cache."""
     devices = ["/dev/zero", "/dev/random", "/dev/null", "/dev/full", "/dev/tty", "/proc/self/environ"]
     kinds = {
-        "pipe": os.mkfifo, "folder": Path.mkdir, "empty": Path.touch, "none": lambda path: None,
-        "3 GB": lambda path: path.open("wb").truncate(3 * 10**9), "loop": lambda path: path.symlink_to(path.name),
+        "pipe": os.mkfifo,
+        "folder": Path.mkdir,
+        "empty": Path.touch,
+        "none": lambda path: None,
+        "3 GB": lambda path: path.open("wb").truncate(3 * 10**9),
+        "loop": lambda path: path.symlink_to(path.name),
         "dangling link": lambda path: path.symlink_to("absent"),
         "device": lambda path: path.symlink_to(rng.choice(devices)),
         "socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
-    }  # fmt: skip
+    }
     readers = {
         "a.csv": lambda path: xfv.load_pairs("csv", file=path, model=TINY),
         "a.bin": lambda path: xfv.load_pairs("lfw", bin=path, model=TINY),
         "lfw/pairs.txt": lambda path: xfv.load_pairs("lfw", root="lfw", model=TINY),
-        "people": lambda path: xfv.load_pairs("folder", root=path), "a.pth": lambda path: xfv.load_model(weights=path),
+        "people": lambda path: xfv.load_pairs("folder", root=path),
+        "a.pth": lambda path: xfv.load_model(weights=path),
         "a.safetensors": lambda path: xfv.load_model(weights=path),
-        "a.onnx": lambda path: xfv.load_model("onnx", weights=path), "a.jpg": xfv.align, "a.parquet": read_table,
-        "sweep": xfv.read_sweep, "costs": read_costs, "maps": lambda path: read_maps(path, "gradient", [0]),
-        "out/blocks/000000.parquet": lambda path: xfv.read_sweep("out"), "out/manifest.json": lambda path: swept(),
-        "saved.parquet": lambda path: save_table(KEPT.table, path, {}), "out": lambda path: swept(out=path),
+        "a.onnx": lambda path: xfv.load_model("onnx", weights=path),
+        "a.jpg": xfv.align,
+        "a.parquet": read_table,
+        "sweep": xfv.read_sweep,
+        "costs": read_costs,
+        "maps": lambda path: read_maps(path, "gradient", [0]),
+        "out/blocks/000000.parquet": lambda path: xfv.read_sweep("out"),
+        "out/manifest.json": lambda path: swept(),
+        "saved.parquet": lambda path: save_table(KEPT.table, path, {}),
+        "out": lambda path: swept(out=path),
         "cache": None,
-    }  # fmt: skip
+    }
     (name, reader), kind = rng.choice(list(readers.items())), rng.choice(list(kinds))
     if reader is None:
         return damaged_cache(rng)
@@ -523,14 +675,22 @@ def special_files(rng):
 def damaged_cache(rng):
     """A crop from landmarks that were kept and then damaged."""
     load = two_people()
-    before, kind = load().image("ann/0"), rng.choice(["nan", "shape", "number", "objects", "complex", "words", "empty",
-        "cut", "text", "huge", "folder", "pipe"])  # fmt: skip
+    before, kind = (
+        load().image("ann/0"),
+        rng.choice(
+            ["nan", "shape", "number", "objects", "complex", "words", "empty", "cut", "text", "huge", "folder", "pipe"]
+        ),
+    )
     for path in Path("landmarks").glob("*.npy"):
         row, file = np.load(path), io.BytesIO()
         altered = {
-            "nan": row * NAN, "shape": row[:7], "number": np.array(3.0), "objects": np.array([None, "x"], object),
-            "complex": row + 1j, "words": row.astype(str),
-        }  # fmt: skip
+            "nan": row * NAN,
+            "shape": row[:7],
+            "number": np.array(3.0),
+            "objects": np.array([None, "x"], object),
+            "complex": row + 1j,
+            "words": row.astype(str),
+        }
         np.save(file, altered.get(kind, row))
         data, size = file.getvalue(), f"({len(row)},)".encode()
         path.unlink()
@@ -550,8 +710,11 @@ def damaged_cache(rng):
 @area("tables read", 100)
 def tables_read(rng):
     """read_table of foreign files; save_table and back."""
-    path, table, way = (Path("table.parquet"), KEPT.table, rng.choice(["back", "bytes", "parquet", "metadata", "path",
-        "save"]))  # fmt: skip
+    path, table, way = (
+        Path("table.parquet"),
+        KEPT.table,
+        rng.choice(["back", "bytes", "parquet", "metadata", "path", "save"]),
+    )
     if way == "back":
         settings = rng.choice([{}, {"seed": 1}, {"name": "ü", "list": [1, 2]}, {"nan": NAN}])
 
@@ -574,13 +737,20 @@ def tables_read(rng):
         path.write_bytes(rng.choice([b"", b"PAR1PAR1", rng.randbytes(500), b"a,b\n1,2\n", b"PAR1" + bytes(50) + tail]))
     elif way in ("parquet", "metadata"):
         foreign = [
-            pd.DataFrame({"a": [1]}), table.drop(columns="steps"), table.assign(steps=1.5), table.assign(steps="many"),
-            table.rename(columns={"area": "Area"}), table[:0].drop(columns="scores"),
-        ]  # fmt: skip
+            pd.DataFrame({"a": [1]}),
+            table.drop(columns="steps"),
+            table.assign(steps=1.5),
+            table.assign(steps="many"),
+            table.rename(columns={"area": "Area"}),
+            table[:0].drop(columns="scores"),
+        ]
         (table if way == "metadata" else rng.choice(foreign)).to_parquet(path)
     if way == "metadata":
         said = {"xfvlib": rng.choice([b"{", b"\xff", b"[]", b"5", b"null"])}
         pq.write_table(pq.read_table(path).replace_schema_metadata(said), path)
-    given = (path if way != "path" else rng.choice(["absent.parquet", ".", None, 5, "", Path("/dev/zero"),
-        Path("/dev/null")]))  # fmt: skip
+    given = (
+        path
+        if way != "path"
+        else rng.choice(["absent.parquet", ".", None, 5, "", Path("/dev/zero"), Path("/dev/null")])
+    )
     return case(read_table, given, right=None if way == "metadata" else False, what=way)

@@ -71,21 +71,31 @@ def form_of_photograph(rng):
     turned = rgb.transpose({2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[turn])  # which the tag undoes
     deep_row = lambda i: np.repeat(deep[i], 3).astype(">u2").tobytes()
     forms = {
-        "png": (PHOTO, "png", {}), "rgb jpeg": (rgb, "jpeg", {"quality": 95}),
-        "la png": (PHOTO.convert("LA"), "png", {}), "rgba png": (PHOTO.convert("RGBA"), "png", {}),
-        "palette png": (PHOTO.convert("P"), "png", {}), "palette gif": (rgb.quantize(128), "gif", {}),
+        "png": (PHOTO, "png", {}),
+        "rgb jpeg": (rgb, "jpeg", {"quality": 95}),
+        "la png": (PHOTO.convert("LA"), "png", {}),
+        "rgba png": (PHOTO.convert("RGBA"), "png", {}),
+        "palette png": (PHOTO.convert("P"), "png", {}),
+        "palette gif": (rgb.quantize(128), "gif", {}),
         "animated gif": (rgb, "gif", {"save_all": True, "append_images": frames}),
-        "animated webp": (rgb, "webp", {"save_all": True, "append_images": frames}), "bmp": (PHOTO, "bmp", {}),
-        "cmyk jpeg": (rgb.convert("CMYK"), "jpeg", {"quality": 95}), "cmyk tiff": (rgb.convert("CMYK"), "tiff", {}),
-        "ycbcr tiff": (rgb.convert("YCbCr"), "tiff", {}), "16-bit png": (Image.fromarray(deep), "png", {}),
-        "16-bit tiff": (Image.fromarray(deep), "tiff", {}), "16-bit pgm": (Image.fromarray(deep), "ppm", {}),
-        "12 of 16-bit png": (Image.fromarray(deep >> 4), "png", {}), "webp": (rgb, "webp", {"quality": 95}),
+        "animated webp": (rgb, "webp", {"save_all": True, "append_images": frames}),
+        "bmp": (PHOTO, "bmp", {}),
+        "cmyk jpeg": (rgb.convert("CMYK"), "jpeg", {"quality": 95}),
+        "cmyk tiff": (rgb.convert("CMYK"), "tiff", {}),
+        "ycbcr tiff": (rgb.convert("YCbCr"), "tiff", {}),
+        "16-bit png": (Image.fromarray(deep), "png", {}),
+        "16-bit tiff": (Image.fromarray(deep), "tiff", {}),
+        "16-bit pgm": (Image.fromarray(deep), "ppm", {}),
+        "12 of 16-bit png": (Image.fromarray(deep >> 4), "png", {}),
+        "webp": (rgb, "webp", {"quality": 95}),
         "32-bit tiff": (Image.fromarray(deep.astype(np.int32)), "tiff", {}),
         "1-bit png": (PHOTO.convert("1"), "png", {}),
         "float tiff to 1": (Image.fromarray((grey / 255).astype(np.float32)), "tiff", {}),
-        "float tiff to 255": (Image.fromarray(grey.astype(np.float32)), "tiff", {}), "16-bit rgb png": None,
-        "exif jpeg": (turned, "jpeg", {"quality": 95, "exif": exif}), "exif png": (turned, "png", {"exif": exif}),
-    }  # fmt: skip
+        "float tiff to 255": (Image.fromarray(grey.astype(np.float32)), "tiff", {}),
+        "16-bit rgb png": None,
+        "exif jpeg": (turned, "jpeg", {"quality": 95, "exif": exif}),
+        "exif png": (turned, "png", {"exif": exif}),
+    }
     kind = rng.choice(list(forms))
     path = Path(rng.choice(["photo", "a.jpg", "A.JPG", "a.png", "mein Foto ü.tif", "a.b.c"]))
     if forms[kind] is None:
@@ -108,26 +118,39 @@ def hostile_file(rng):
         "bomb of 16 bits": lambda: raw_png(6_500, 13_000, 16, 0),
         "bomb beyond PIL's limit": lambda: raw_png(20_000, 20_000, 1, 0),
         "bomb by header": lambda: raw_png(60_000, 60_000, 8, 2, rows=1),
-        "wide bomb": lambda: raw_png(150_000_000, 1, 1, 0), "one pixel": lambda: raw_png(1, 1, 8, 0),
-        "thin": lambda: raw_png(5000, 1, 8, 0), "tall": lambda: raw_png(1, 5000, 8, 0),
-        "very thin": lambda: raw_png(45_000_000, 1, 1, 0), "very tall": lambda: raw_png(1, 1_000_000, 1, 0),
-        "black": lambda: raw_png(300, 300, 8, 2), "long text": lambda: raw_png(20, 20, 8, 0, text=200_000_000),
+        "wide bomb": lambda: raw_png(150_000_000, 1, 1, 0),
+        "one pixel": lambda: raw_png(1, 1, 8, 0),
+        "thin": lambda: raw_png(5000, 1, 8, 0),
+        "tall": lambda: raw_png(1, 5000, 8, 0),
+        "very thin": lambda: raw_png(45_000_000, 1, 1, 0),
+        "very tall": lambda: raw_png(1, 1_000_000, 1, 0),
+        "black": lambda: raw_png(300, 300, 8, 2),
+        "long text": lambda: raw_png(20, 20, 8, 0, text=200_000_000),
         "cut": lambda: saved.getvalue()[: rng.randrange(len(saved.getvalue()))],
-    }  # fmt: skip
+    }
     others = {
-        "jpeg header": lambda: enormous("jpeg"), "bmp header": lambda: enormous("bmp"),
-        "gif header": lambda: enormous("gif"), "webp header": lambda: enormous("webp"), "eps": lambda: eps,
+        "jpeg header": lambda: enormous("jpeg"),
+        "bmp header": lambda: enormous("bmp"),
+        "gif header": lambda: enormous("gif"),
+        "webp header": lambda: enormous("webp"),
+        "eps": lambda: eps,
         "pdf": lambda: b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n%%EOF",
         "svg": lambda: b'<svg xmlns="http://www.w3.org/2000/svg"></svg>',
-        "heic": lambda: b"\0\0\0\x18ftypheic" + bytes(200), "html": lambda: b"<html>404</html>", "empty": lambda: b"",
-        "noise": lambda: rng.randbytes(5000), "no pixels": lambda: raw_png(0, 0, 8, 0),
-    }  # fmt: skip
+        "heic": lambda: b"\0\0\0\x18ftypheic" + bytes(200),
+        "html": lambda: b"<html>404</html>",
+        "empty": lambda: b"",
+        "noise": lambda: rng.randbytes(5000),
+        "no pixels": lambda: raw_png(0, 0, 8, 0),
+    }
     devices = ["/dev/zero", "/dev/random", "/dev/stdin", "/dev/null", "/dev/full", "/proc/self/mem"]
     no_files = {
-        "pipe": lambda: os.mkfifo(path), "folder": path.mkdir,
-        "file of 3 GB": lambda: path.open("wb").truncate(3 * 10**9), "loop": lambda: path.symlink_to(path),
-        "device": lambda: path.symlink_to(rng.choice(devices)), "none": lambda: None,
-    }  # fmt: skip
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "file of 3 GB": lambda: path.open("wb").truncate(3 * 10**9),
+        "loop": lambda: path.symlink_to(path),
+        "device": lambda: path.symlink_to(rng.choice(devices)),
+        "none": lambda: None,
+    }
     name = rng.choice([*pictures, *others, *no_files])
     if name in no_files:
         no_files[name]()
@@ -184,23 +207,51 @@ def arrays(rng):
 def odd_array(rng):
     base, grey = PIXELS.copy(), PIXELS[..., 0].copy()
     good = {
-        "rgb": base, "grey": grey, "fortran": np.asfortranarray(base), "slices": np.repeat(base, 2, axis=1)[:, ::2],
-        "flipped twice": base[::-1].copy()[::-1], "channels turned": base[..., ::-1],
-        "float32 to 1": (base / 255).astype("f4"), "float64 to 1": base / 255, "float to 255": base.astype("f4"),
-        "uint16": base.astype("u2") * 257, "int64": base.astype(int), "one channel": base[..., :1],
-        "rgba": np.dstack([base, np.full_like(grey, 255)]), "list": base.tolist(), "tensor": torch.from_numpy(base),
-        "memory": memoryview(base), "masked": np.ma.array(base),
-    }  # fmt: skip
+        "rgb": base,
+        "grey": grey,
+        "fortran": np.asfortranarray(base),
+        "slices": np.repeat(base, 2, axis=1)[:, ::2],
+        "flipped twice": base[::-1].copy()[::-1],
+        "channels turned": base[..., ::-1],
+        "float32 to 1": (base / 255).astype("f4"),
+        "float64 to 1": base / 255,
+        "float to 255": base.astype("f4"),
+        "uint16": base.astype("u2") * 257,
+        "int64": base.astype(int),
+        "one channel": base[..., :1],
+        "rgba": np.dstack([base, np.full_like(grey, 255)]),
+        "list": base.tolist(),
+        "tensor": torch.from_numpy(base),
+        "memory": memoryview(base),
+        "masked": np.ma.array(base),
+    }
     bad = {
-        "chw": base.transpose(2, 0, 1), "empty": base[:0], "no columns": base[:, :0], "a line": grey[0],
-        "4-d": base[None], "objects": base.astype(object), "complex": base + 0j, "bool": base > 100,
-        "two channels": base[..., :2], "words": np.array(["face"]), "0-d": np.array(5, np.uint8), "nan": base * NAN,
-        "number": 5, "none": None, "name in bytes": b"photo.jpg", "no name": "", "nul": "a\0b", "here": ".",
-        "long name": "a" * 5000, "file": io.BytesIO(b"x"), "one pixel": base[:1, :1], "thin": base[:1],
+        "chw": base.transpose(2, 0, 1),
+        "empty": base[:0],
+        "no columns": base[:, :0],
+        "a line": grey[0],
+        "4-d": base[None],
+        "objects": base.astype(object),
+        "complex": base + 0j,
+        "bool": base > 100,
+        "two channels": base[..., :2],
+        "words": np.array(["face"]),
+        "0-d": np.array(5, np.uint8),
+        "nan": base * NAN,
+        "number": 5,
+        "none": None,
+        "name in bytes": b"photo.jpg",
+        "no name": "",
+        "nul": "a\0b",
+        "here": ".",
+        "long name": "a" * 5000,
+        "file": io.BytesIO(b"x"),
+        "one pixel": base[:1, :1],
+        "thin": base[:1],
         "wall": np.full((200, 200, 3), 128, "u1"),
         "noise": np.frombuffer(rng.randbytes(30_000), np.uint8).reshape(100, 100, 3),
         "huge view": np.broadcast_to(np.uint8(7), (60_000, 60_000, 3)),
-    }  # fmt: skip
+    }
     name, given, right = form(rng, good, bad)
     if right and rng.random() < 0.6:
         read = lambda given: np.asarray(alignment.read_photo(given)) / 255
@@ -210,9 +261,9 @@ def odd_array(rng):
 
 
 def odd_mode(rng):
-    mode = rng.choice([
-        "1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "LA", "La", "RGBa", "RGBX", "PA", "I;16",
-    ])  # fmt: skip
+    mode = rng.choice(
+        ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "LA", "La", "RGBa", "RGBX", "PA", "I;16"]
+    )
     first = {"I": "L", "F": "L", "LA": "L", "PA": "L", "La": "LA", "RGBa": "RGBA"}.get(mode, "RGB")
     image = PHOTO.convert(first).convert(mode) if mode != "I;16" else Image.fromarray(PIXELS[..., 0].astype("u2") * 257)
     read = lambda image: np.asarray(alignment.read_photo(image)) / 255
@@ -220,10 +271,27 @@ def odd_mode(rng):
 
 
 def odd_size(rng):
-    size = rng.choice([
-        20, (20,), (0, 0), (-1, 20), (20, -1), (1, 1), (20, 40), (40, 20), (20.5, 20), (NAN, 20), "20", None,
-        (10**5, 10**5), (20, 20, 3), (True, True), [20, 20], (np.int64(20), 20),
-    ])  # fmt: skip
+    size = rng.choice(
+        [
+            20,
+            (20,),
+            (0, 0),
+            (-1, 20),
+            (20, -1),
+            (1, 1),
+            (20, 40),
+            (40, 20),
+            (20.5, 20),
+            (NAN, 20),
+            "20",
+            None,
+            (10**5, 10**5),
+            (20, 20, 3),
+            (True, True),
+            [20, 20],
+            (np.int64(20), 20),
+        ]
+    )
     kind = rng.choice(["dlib", "arcface", "dlib", "arcface", "banana", None, "", 5, "DLIB"])
     fits = isinstance(size, (tuple, list)) and len(size) == 2 and all(is_count(n) for n in size) and size[0] < 10**4
     right = fits and kind in ("dlib", "arcface")
@@ -234,18 +302,32 @@ def odd_size(rng):
 def odd_landmarks(rng):
     points, kind = KEPT.landmarks, rng.choice(["dlib", "arcface"])
     good = {
-        "list": points.tolist(), "tensor": torch.from_numpy(points), "float32": points.astype("f4"),
-        "words of numbers": points.astype(str).tolist(), "objects": points.astype(object),
-    }  # fmt: skip
+        "list": points.tolist(),
+        "tensor": torch.from_numpy(points),
+        "float32": points.astype("f4"),
+        "words of numbers": points.astype(str).tolist(),
+        "objects": points.astype(object),
+    }
     odd = {
-        "far": points + 1e7, "in a line": points * [[1, 0]], "tiny": points * 1e-9, "huge": points * 1e5,
-        "negative": -points, "x for y": points[:, ::-1],
-    }  # fmt: skip
+        "far": points + 1e7,
+        "in a line": points * [[1, 0]],
+        "tiny": points * 1e-9,
+        "huge": points * 1e5,
+        "negative": -points,
+        "x for y": points[:, ::-1],
+    }
     bad = {
-        "nan": points + np.where(np.arange(10) == rng.randrange(10), NAN, 0)[:, None], "infinite": points + [[INF, 0]],
-        "one place": points * 0 + 50, "five": points[:5], "flat": points.ravel(), "empty": points[:0], "none": None,
-        "words": [["a", "b"]] * 10, "complex": points + 1j, "very far": points * 1e300,
-    }  # fmt: skip
+        "nan": points + np.where(np.arange(10) == rng.randrange(10), NAN, 0)[:, None],
+        "infinite": points + [[INF, 0]],
+        "one place": points * 0 + 50,
+        "five": points[:5],
+        "flat": points.ravel(),
+        "empty": points[:0],
+        "none": None,
+        "words": [["a", "b"]] * 10,
+        "complex": points + 1j,
+        "very far": points * 1e300,
+    }
     name, given, right = form(rng, good | odd, bad)
     cut = lambda given: alignment.crop(PIXELS, given, size=(20, 20), kind=kind)
     if name not in good:

@@ -37,7 +37,7 @@ from odd.base import (
     network,
     refuse,
     short,
-)  # fmt: skip
+)
 from odd.photographs import raw_png
 from xfvlib import evaluation, perturb, plots, sanity, widgets
 from xfvlib.faithfulness import (
@@ -49,7 +49,7 @@ from xfvlib.faithfulness import (
     deletion_table,
     gains,
     progressively,
-)  # fmt: skip
+)
 from xfvlib.methods import METHODS
 from xfvlib.sweep import read_costs, read_maps
 
@@ -59,20 +59,34 @@ TWO_STEPS = [{"metric": "deletion", "steps": 2}]
 @area("faithfulness", 350)
 def faithful(rng):
     """Deletion and insertion of odd pairs, methods, metrics, maps; statistics of altered tables."""
-    return rng.choice([odd_pairs, odd_metrics, odd_methods, odd_statistics, odd_statistics, odd_curve, odd_area,
-        ladder])(rng)  # fmt: skip
+    return rng.choice(
+        [odd_pairs, odd_metrics, odd_methods, odd_statistics, odd_statistics, odd_curve, odd_area, ladder]
+    )(rng)
 
 
 def odd_pairs(rng):
     good = {
-        "list": list(FEW), "tuple": tuple(FEW), "iterator": iter(list(FEW)), "generator": (pair for pair in FEW),
-        "set": FEW, "array": np.array([*FEW, None], object)[:-1], "one pair": PAIR,
-    }  # fmt: skip
+        "list": list(FEW),
+        "tuple": tuple(FEW),
+        "iterator": iter(list(FEW)),
+        "generator": (pair for pair in FEW),
+        "set": FEW,
+        "array": np.array([*FEW, None], object)[:-1],
+        "one pair": PAIR,
+    }
     bad = {
-        "empty list": [], "empty set": FEW[[]], "unlabelled": [xfv.Pair(PAIR.a, PAIR.b), *FEW], "none": None,
-        "word": "orl", "numbers": [1, 2], "tensors": [PAIR.a], "table": FEW.table, "dict": {"a": PAIR},
-        "with none": [*FEW, None], "larger": [xfv.Pair(torch.rand(3, 9, 9), torch.rand(3, 9, 9), True)],
-    }  # fmt: skip
+        "empty list": [],
+        "empty set": FEW[[]],
+        "unlabelled": [xfv.Pair(PAIR.a, PAIR.b), *FEW],
+        "none": None,
+        "word": "orl",
+        "numbers": [1, 2],
+        "tensors": [PAIR.a],
+        "table": FEW.table,
+        "dict": {"a": PAIR},
+        "with none": [*FEW, None],
+        "larger": [xfv.Pair(torch.rand(3, 9, 9), torch.rand(3, 9, 9), True)],
+    }
     name, pairs, right = form(rng, good, bad)
     expected = lambda: deletion_table(TINY, [PAIR] if name == "one pair" else FEW, ["occlusion"], TWO_STEPS).area
     check = lambda table: equal(expected())(table.area)
@@ -81,13 +95,24 @@ def odd_pairs(rng):
 
 def odd_metrics(rng):
     odd = {
-        "steps": SMALL, "fill": [*ODD, "mean", "noise"], "masked": [*ODD, "both"], "ranking": [*ODD, "similarity"],
-        "pairs": [*ODD, "genuine", "impostor"], "step": [3],
-    }  # fmt: skip
+        "steps": SMALL,
+        "fill": [*ODD, "mean", "noise"],
+        "masked": [*ODD, "both"],
+        "ranking": [*ODD, "similarity"],
+        "pairs": [*ODD, "genuine", "impostor"],
+        "step": [3],
+    }
     key = rng.choice(list(odd))
     others = [
-        *ODD, "deletions", {"steps": 3}, {"metric": "scores", "steps": 3}, {"metric": None}, "scores", ["scores"], [[]],
-    ]  # fmt: skip
+        *ODD,
+        "deletions",
+        {"steps": 3},
+        {"metric": "scores", "steps": 3},
+        {"metric": None},
+        "scores",
+        ["scores"],
+        [[]],
+    ]
     metric = {"metric": "deletion", key: rng.choice(odd[key])} if rng.random() < 0.7 else rng.choice(others)
     metrics = rng.choice([metric, [metric], ["deletion", metric]])
 
@@ -104,10 +129,17 @@ def odd_methods(rng):
     record = {"method": "occlusion"}
     good = [["occlusion", "occlusion"], ("lime",), {5: record}, {"x": record | {"size": np.int64(14)}}, {"": record}]
     bad = [
-        *(value for value in ODD if not isinstance(value, (list, tuple, dict))), "fggb ", "random", {"random": record},
-        {"x": "occlusion"}, {"x": {"size": 14}}, {"x": record | {"sizes": 3}}, {"x reversed": record}, [["occlusion"]],
+        *(value for value in ODD if not isinstance(value, (list, tuple, dict))),
+        "fggb ",
+        "random",
+        {"random": record},
+        {"x": "occlusion"},
+        {"x": {"size": 14}},
+        {"x": record | {"sizes": 3}},
+        {"x reversed": record},
+        [["occlusion"]],
         {"a", "b"},
-    ]  # fmt: skip
+    ]
     methods = rng.choice(good if rng.random() < 0.3 else bad)
     right = any(methods is one for one in good)
     return case(deletion_table, TINY, FEW[:3], methods, TWO_STEPS, right=right, check=lambda table: finite(table.area))
@@ -117,27 +149,37 @@ def odd_statistics(rng):
     """A statistic of an altered table."""
     table = KEPT.table
     same = {
-        "": table, "twice": pd.concat([table, table]), "shuffled": table.sample(frac=1, random_state=1),
-        "indexed": table.set_index("name_a", drop=False), "more columns": table.assign(note="x"),
+        "": table,
+        "twice": pd.concat([table, table]),
+        "shuffled": table.sample(frac=1, random_state=1),
+        "indexed": table.set_index("name_a", drop=False),
+        "more columns": table.assign(note="x"),
         "categories": table.astype({"method": "category", "metric": "category"}),
-    }  # fmt: skip
+    }
     fewer = {
-        "one pair": table[table.pair == 0], "nan areas": table.assign(area=table.area.where(table.pair != 3)),
-        "one method": table[table.method == "lime"], "no controls": table[table.method.isin(["lime", "occlusion"])],
+        "one pair": table[table.pair == 0],
+        "nan areas": table.assign(area=table.area.where(table.pair != 3)),
+        "one method": table[table.method == "lime"],
+        "no controls": table[table.method.isin(["lime", "occlusion"])],
         "no column": table.drop(columns=rng.choice(list(table.columns))),
-    }  # fmt: skip
+    }
     bad = {
-        "empty": table[:0], "two thresholds": pd.concat([table, table.assign(threshold=0.5)]),
-        "words": table.assign(area="high"), "no labels": table.assign(same=None),
-        "contradiction": pd.concat([table, table.assign(area=99.0)]), "list": table.to_dict("records"), "none": None,
-    }  # fmt: skip
+        "empty": table[:0],
+        "two thresholds": pd.concat([table, table.assign(threshold=0.5)]),
+        "words": table.assign(area="high"),
+        "no labels": table.assign(same=None),
+        "contradiction": pd.concat([table, table.assign(area=99.0)]),
+        "list": table.to_dict("records"),
+        "none": None,
+    }
     name, given, _ = form(rng, same | fewer, bad)
     function = rng.choice([areas, gains, compare_all, compare])
     others = ("lime", rng.choice(["occlusion", "random", "nobody", None, 5])) if function is compare else ()
     odd = {
-        "pairs": [*ODD, "genuine", "impostor", "all"], "draws": [1, 50, 0, -1, NAN, "9", None, 1.5],
+        "pairs": [*ODD, "genuine", "impostor", "all"],
+        "draws": [1, 50, 0, -1, NAN, "9", None, 1.5],
         "seed": [5, -1, NAN, None, "3"],
-    }  # fmt: skip
+    }
     key = rng.choice(["", "", *odd])
     options = {key: rng.choice(odd[key])} if key else {}
     columns = ["method", "pairs", "area" if function in (areas, compare_all) else "gain"]
@@ -155,14 +197,28 @@ def odd_statistics(rng):
 def odd_curve(rng):
     x = torch.rand(20, 20, generator=torch.Generator().manual_seed(5))
     good = {
-        "plain": x, "double": x.double(), "integers": (x * 9).long(), "bool": x > 0.5, "array": x.numpy(),
-        "constant": x * 0, "infinite": torch.where(x > 0.9, INF, x), "with grad": x.clone().requires_grad_(True),
+        "plain": x,
+        "double": x.double(),
+        "integers": (x * 9).long(),
+        "bool": x > 0.5,
+        "array": x.numpy(),
+        "constant": x * 0,
+        "infinite": torch.where(x > 0.9, INF, x),
+        "with grad": x.clone().requires_grad_(True),
         "half": x.half(),
-    }  # fmt: skip
+    }
     bad = {
-        "nan": x * NAN, "one nan": torch.where(x > 0.99, NAN, x), "colour": torch.rand(3, 20, 20), "flat": x.flatten(),
-        "small": x[:9], "none": None, "list": x.tolist(), "complex": x + 0j, "word": "fggb", "0-d": torch.tensor(1.0),
-    }  # fmt: skip
+        "nan": x * NAN,
+        "one nan": torch.where(x > 0.99, NAN, x),
+        "colour": torch.rand(3, 20, 20),
+        "flat": x.flatten(),
+        "small": x[:9],
+        "none": None,
+        "list": x.tolist(),
+        "complex": x + 0j,
+        "word": "fggb",
+        "0-d": torch.tensor(1.0),
+    }
     name, ranking, right = form(rng, good, bad)
     kind = rng.choice(["deletion", "insertion", "deletion", "cut", None])
     steps = rng.choice([1, 4, 400, 1000, np.int64(4), 0, -1, 1.5, NAN, None, "4", True])
@@ -185,10 +241,17 @@ def odd_curve(rng):
 def odd_area(rng):
     good = [np.random.default_rng(0).uniform(-1, 1, (4, 5)), [[0.9, 0.1]] * 4]
     scores = rng.choice([*good, *good, np.full((4, 5), NAN), np.ones((4, 1)), np.ones(4), [], None, np.ones((0, 5))])
-    labels = rng.choice([
-        [True, False, True, False], [1, 0, 1, 0], np.array([1.0, 0, 1, 0]), [None] * 4, [True, NAN, 1, 0], [True],
-        "1010",
-    ])  # fmt: skip
+    labels = rng.choice(
+        [
+            [True, False, True, False],
+            [1, 0, 1, 0],
+            np.array([1.0, 0, 1, 0]),
+            [None] * 4,
+            [True, NAN, 1, 0],
+            [True],
+            "1010",
+        ]
+    )
     threshold = rng.choice([0.5, -0.2, 0.5, NAN, 2, None, "0.5"])
     right = any(scores is one for one in good) and list(labels) == [1, 0, 1, 0] and threshold in (0.5, -0.2)
     brute = lambda: ((np.asarray(scores) >= threshold) == np.array([1, 0, 1, 0], bool)[:, None]).mean(axis=0)
@@ -220,22 +283,30 @@ def drawn_scores(rng):
 
 
 FUNCTIONS = {
-    "auc": evaluation.auc, "equal_error_rate": evaluation.equal_error_rate,
-    "best_threshold": evaluation.best_threshold, "error_rates": evaluation.error_rates, "accuracy": lambda scores,
-    labels: evaluation.accuracy(scores, labels, 0.2), "tar_at_far": lambda scores,
-    labels: evaluation.tar_at_far(scores, labels, 0.1), "mean_interval": evaluation.mean_interval,
-    "cross_validated_accuracy": lambda scores,
-    labels: evaluation.cross_validated_accuracy(scores, labels, np.arange(np.size(scores)) % 2),
-}  # fmt: skip
+    "auc": evaluation.auc,
+    "equal_error_rate": evaluation.equal_error_rate,
+    "best_threshold": evaluation.best_threshold,
+    "error_rates": evaluation.error_rates,
+    "accuracy": lambda scores, labels: evaluation.accuracy(scores, labels, 0.2),
+    "tar_at_far": lambda scores, labels: evaluation.tar_at_far(scores, labels, 0.1),
+    "mean_interval": evaluation.mean_interval,
+    "cross_validated_accuracy": lambda scores, labels: evaluation.cross_validated_accuracy(
+        scores, labels, np.arange(np.size(scores)) % 2
+    ),
+}
 
 
 def good_scores(rng):
     scores, labels, folds = drawn_scores(rng)
     forms = {
-        "array": np.asarray, "list": list, "tuple": tuple, "object": lambda x: x.astype(object),
-        "tensor": torch.from_numpy, "series": lambda x: pd.Series(x, index=range(len(x), 0, -1)),
+        "array": np.asarray,
+        "list": list,
+        "tuple": tuple,
+        "object": lambda x: x.astype(object),
+        "tensor": torch.from_numpy,
+        "series": lambda x: pd.Series(x, index=range(len(x), 0, -1)),
         "narrow": lambda x: x.astype("f2" if x.dtype == float else "u1"),
-    }  # fmt: skip
+    }
     kind = rng.choice(list(forms))
     given, truth = forms[kind](scores), forms[kind](labels)
     s, y = np.asarray(given, float), labels
@@ -254,16 +325,24 @@ def good_scores(rng):
     enough = None if labels.sum() < 2 or (~labels).sum() < 2 else len(np.unique(folds)) > 1
     cases = {
         "auc": lambda f: case(f, given, truth, check=lambda found: equal(couples(), 1e-6)(found)),
-        "equal_error_rate": lambda f: case(f, given, truth,
-        check=lambda found: equal(np.mean(rates(found[1])))(found[0])), "best_threshold": lambda f: case(f, given,
-        truth, check=lambda t: None if share(t) > best() - 1e-9 else f"{share(t)} of {best()}"),
-        "error_rates": lambda f: case(f, given, truth, check=lambda found: equal(rates(found[2][1]))([found[0][1],
-        found[1][1]])), "accuracy": lambda f: case(f, given, truth, threshold, right=accepted,
-        check=lambda found: equal(share(threshold))(found)), "tar_at_far": lambda f: case(f, given, truth, far,
-        right=isinstance(far, Real) and 0 <= far <= 1, check=tar), "cross_validated_accuracy": lambda f: case(f, given,
-        truth, folds, right=enough, check=lambda r: equal(of_folds(r[1]))(r[0])),
+        "equal_error_rate": lambda f: case(
+            f, given, truth, check=lambda found: equal(np.mean(rates(found[1])))(found[0])
+        ),
+        "best_threshold": lambda f: case(
+            f, given, truth, check=lambda t: None if share(t) > best() - 1e-9 else f"{share(t)} of {best()}"
+        ),
+        "error_rates": lambda f: case(
+            f, given, truth, check=lambda found: equal(rates(found[2][1]))([found[0][1], found[1][1]])
+        ),
+        "accuracy": lambda f: case(
+            f, given, truth, threshold, right=accepted, check=lambda found: equal(share(threshold))(found)
+        ),
+        "tar_at_far": lambda f: case(f, given, truth, far, right=isinstance(far, Real) and 0 <= far <= 1, check=tar),
+        "cross_validated_accuracy": lambda f: case(
+            f, given, truth, folds, right=enough, check=lambda r: equal(of_folds(r[1]))(r[0])
+        ),
         "mean_interval": lambda f: case(f, given, draws=rng.choice([50, 200]), check=within),
-    }  # fmt: skip
+    }
     name = rng.choice(list(cases))
     made = cases[name](getattr(evaluation, name))
     made.what = f"{kind} {made.what}"
@@ -281,13 +360,23 @@ def bad_scores(rng):
         what = f"{kind} {changed[1]!r}"
     else:
         what, truth = kind, labels | True if rng.random() < 0.5 else labels & False
-        scores, labels = {"one kind": (scores, truth), "shorter": (scores, labels[:-1]), "empty": (scores[:0],
-            labels[:0]), "2-d": (scores[:, None] * np.ones(2), labels), "complex": (scores + 1j, labels), "none": (None,
-            labels), "word": ("scores", labels)}[kind]  # fmt: skip
+        scores, labels = {
+            "one kind": (scores, truth),
+            "shorter": (scores, labels[:-1]),
+            "empty": (scores[:0], labels[:0]),
+            "2-d": (scores[:, None] * np.ones(2), labels),
+            "complex": (scores + 1j, labels),
+            "none": (None, labels),
+            "word": ("scores", labels),
+        }[kind]
     name = rng.choice(list(FUNCTIONS))
     if name == "mean_interval":
-        return case(evaluation.mean_interval, scores, right=False if kind in ("score", "empty", "none", "word",
-            "complex") else None, what=what)  # fmt: skip
+        return case(
+            evaluation.mean_interval,
+            scores,
+            right=False if kind in ("score", "empty", "none", "word", "complex") else None,
+            what=what,
+        )
     return case(
         FUNCTIONS[name],
         scores,
@@ -337,8 +426,10 @@ def as_by_hand(pairs=FEW, methods=("gradient",), threshold=0.3, metrics=TWO_STEP
     """Check: the table that deletion_table makes."""
 
     def check(table):
-        columns, right = (["name_a", "name_b", "method", "metric", "area", "threshold"], deletion_table(TINY, pairs,
-            methods, metrics, threshold=threshold))  # fmt: skip
+        columns, right = (
+            ["name_a", "name_b", "method", "metric", "area", "threshold"],
+            deletion_table(TINY, pairs, methods, metrics, threshold=threshold),
+        )
         one, other = (t[columns].sort_values(columns, ignore_index=True).round(4) for t in (table, right))
         return (
             None
@@ -358,19 +449,41 @@ def contents(folder):
 def sweeps(rng):
     """Sweeps into folders with files in them, over damaged and altered blocks, with odd arguments; their readers."""
     ways = [
-        foreign_folder, foreign_folder, damaged_block, damaged_block, damaged_block, damaged_manifest, sweep_argument,
-        sweep_argument, sweep_pairs, two_at_once, foreign_results, two_methods,
-    ]  # fmt: skip
+        foreign_folder,
+        foreign_folder,
+        damaged_block,
+        damaged_block,
+        damaged_block,
+        damaged_manifest,
+        sweep_argument,
+        sweep_argument,
+        sweep_pairs,
+        two_at_once,
+        foreign_results,
+        two_methods,
+    ]
     return rng.choice(ways)(rng)
 
 
 def foreign_folder(rng):
     out = Path("mine")
     names = [
-        "gradients/a.npy", "gradients/notes.txt", "job-1.pickle", "job-thesis.pickle", ".123-draft", "sub/.9-x",
-        "blocks/000000.parquet", "blocks/notes.txt", "photo.jpg", "maps.zarr/zarr.json", "scratch/a", ".lock", "tmp/x",
-        "000000.parquet", "prepared/a.pt",
-    ]  # fmt: skip
+        "gradients/a.npy",
+        "gradients/notes.txt",
+        "job-1.pickle",
+        "job-thesis.pickle",
+        ".123-draft",
+        "sub/.9-x",
+        "blocks/000000.parquet",
+        "blocks/notes.txt",
+        "photo.jpg",
+        "maps.zarr/zarr.json",
+        "scratch/a",
+        ".lock",
+        "tmp/x",
+        "000000.parquet",
+        "prepared/a.pt",
+    ]
     for name in rng.sample(names, rng.randint(1, 5)):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(rng.randbytes(30))
@@ -390,18 +503,42 @@ def foreign_folder(rng):
 
 def sweep_argument(rng):
     Path("file").write_text("a file")
-    name = rng.choice([
-        "block", "keep_bytes", "seed", "controls", "maps", "workers", "out", "client", "threshold", "methods",
-        "metrics",
-    ])  # fmt: skip
-    value = rng.choice(["", None, 5, "/proc/absent", "/dev/null", "file", b"out", "a\0b"] if name == "out" else [*SMALL,
-        "tcp://127.0.0.1:9", "zarr"])  # fmt: skip
+    name = rng.choice(
+        [
+            "block",
+            "keep_bytes",
+            "seed",
+            "controls",
+            "maps",
+            "workers",
+            "out",
+            "client",
+            "threshold",
+            "methods",
+            "metrics",
+        ]
+    )
+    value = rng.choice(
+        ["", None, 5, "/proc/absent", "/dev/null", "file", b"out", "a\0b"]
+        if name == "out"
+        else [*SMALL, "tcp://127.0.0.1:9", "zarr"]
+    )
     number, empty = is_number(value), isinstance(value, (list, tuple, dict)) and not value
-    right = {"block": is_count(value), "keep_bytes": number and value >= 0, "seed": None, "controls": None,
-        "out": False, "client": value is None, "maps": value is None or (isinstance(value, str) and value == "zarr"),
-        "workers": value is None or (is_count(value) and value < 4), "threshold": value is None or (number
-        and abs(value) <= 1) or (None if isinstance(value, (bool, np.bool_)) else False), "methods": None if empty
-        else False, "metrics": None if empty else False}[name]  # fmt: skip
+    right = {
+        "block": is_count(value),
+        "keep_bytes": number and value >= 0,
+        "seed": None,
+        "controls": None,
+        "out": False,
+        "client": value is None,
+        "maps": value is None or (isinstance(value, str) and value == "zarr"),
+        "workers": value is None or (is_count(value) and value < 4),
+        "threshold": value is None
+        or (number and abs(value) <= 1)
+        or (None if isinstance(value, (bool, np.bool_)) else False),
+        "methods": None if empty else False,
+        "metrics": None if empty else False,
+    }[name]
     if name not in ("workers", "client"):
         return case(swept, **{name: value}, right=right, check=lambda table: finite(table.area))
     options = {"out": "out", "block": 3, "workers": 1, "client": None} | {name: value}
@@ -414,10 +551,11 @@ def sweep_pairs(rng):
     images = dict(FEW.images)
     good = {"twice": FEW[[0, 0, 1]]}
     damaged = {
-        "an image lost": xfv.PairSet("lost", FEW.table, {name: image for name, image in images.items()
-        if name != "p0/0"}),
+        "an image lost": xfv.PairSet(
+            "lost", FEW.table, {name: image for name, image in images.items() if name != "p0/0"}
+        ),
         "bytes": xfv.PairSet("bytes", FEW.table, {name: (x * 255).byte() for name, x in images.items()}),
-    }  # fmt: skip
+    }
     bad = {"empty": FEW[[]], "empty list": [], "list": list(FEW), "none": None, "table": FEW.table}
     name, pairs, right = form(rng, good | damaged, bad)
     check = lambda table: None if name in good or table.error.notna().any() else refuse(table.shape)
@@ -469,14 +607,31 @@ def two_at_once(rng):
 def damaged_manifest(rng):
     swept()
     path = Path("out/manifest.json")
-    content, trick = json.loads(path.read_text()), rng.choice(["lost", "lost, other threshold", "lost, other pairs",
-        "empty", "text", "list", "altered", "no versions", "folder"])  # fmt: skip
+    content, trick = (
+        json.loads(path.read_text()),
+        rng.choice(
+            [
+                "lost",
+                "lost, other threshold",
+                "lost, other pairs",
+                "empty",
+                "text",
+                "list",
+                "altered",
+                "no versions",
+                "folder",
+            ]
+        ),
+    )
     path.unlink()
     fewer = {key: value for key, value in content.items() if key != "versions"}
     new = {
-        "empty": "", "text": "lost", "list": "[]", "altered": json.dumps(content | {"threshold": 0.9}),
+        "empty": "",
+        "text": "lost",
+        "list": "[]",
+        "altered": json.dumps(content | {"threshold": 0.9}),
         "no versions": json.dumps(fewer),
-    }  # fmt: skip
+    }
     if trick in new:
         path.write_text(new[trick])
     elif trick == "folder":
@@ -493,9 +648,9 @@ def damaged_block(rng):
     data, place = block.read_bytes(), rng.randrange(block.stat().st_size)
     flipped = data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
     tricks = {"flipped": flipped, "flipped bit": flipped, "cut": data[:place], "empty": b"", "text": b"PAR1 block PAR1"}
-    trick = rng.choice([
-        *tricks, "lost", "all lost", "swapped", "copied", "one more", "another table", "renamed column",
-    ])  # fmt: skip
+    trick = rng.choice(
+        [*tricks, "lost", "all lost", "swapped", "copied", "one more", "another table", "renamed column"]
+    )
     if trick in tricks:
         block.write_bytes(tricks[trick])
     elif "lost" in trick:
@@ -527,21 +682,32 @@ def damaged_block(rng):
 @area("sanity", 160)
 def sanity_tests(rng):
     """Tests whose outcome is known: odd maps, patches, seeds, pairs, methods."""
-    way = rng.choice([
-        "similarity", "cascade", "weights", "partner", "identical", "patched", "patched", "patch_test", "rates",
-    ])  # fmt: skip
-    one, method = (torch.rand(20, 20, generator=torch.Generator().manual_seed(4)), rng.choice(["gradient", "occlusion",
-        "fggb", "fgb", None, 5]))  # fmt: skip
+    way = rng.choice(
+        ["similarity", "cascade", "weights", "partner", "identical", "patched", "patched", "patch_test", "rates"]
+    )
+    one, method = (
+        torch.rand(20, 20, generator=torch.Generator().manual_seed(4)),
+        rng.choice(["gradient", "occlusion", "fggb", "fgb", None, 5]),
+    )
     stranger = PAIRS[30].b
     if way == "similarity":
         good = {
-            "itself": one, "negative": -one, "double": one.double(), "constant": one * 0, "bool": one > 0.5,
-            "integers": (one * 9).long(), "infinite": torch.where(one > 0.9, INF, one),
-        }  # fmt: skip
+            "itself": one,
+            "negative": -one,
+            "double": one.double(),
+            "constant": one * 0,
+            "bool": one > 0.5,
+            "integers": (one * 9).long(),
+            "infinite": torch.where(one > 0.9, INF, one),
+        }
         bad = {
-            "nan": one * NAN, "one nan": torch.where(one > 0.9, NAN, one), "flat": one.flatten(), "small": one[:5],
-            "none": None, "complex": one + 0j,
-        }  # fmt: skip
+            "nan": one * NAN,
+            "one nan": torch.where(one > 0.9, NAN, one),
+            "flat": one.flatten(),
+            "small": one[:5],
+            "none": None,
+            "complex": one + 0j,
+        }
         name, other, right = form(rng, good, bad)
         check = lambda r: (
             (None if math.isnan(r) else f"{r} with a constant map")
@@ -552,8 +718,10 @@ def sanity_tests(rng):
         )
         return case(sanity.map_similarity, one, other, right=right, check=check, what=name)
     if way == "cascade":
-        before, seed = ({key: value.clone() for key, value in TINY.state_dict().items()}, rng.choice([0, 5, np.int64(3),
-            -1, NAN, None, "3", 1.5]))  # fmt: skip
+        before, seed = (
+            {key: value.clone() for key, value in TINY.state_dict().items()},
+            rng.choice([0, 5, np.int64(3), -1, NAN, None, "3", 1.5]),
+        )
         layers = lambda seed: [name for name, _ in sanity.cascading_randomisation(TINY, seed=seed)]
         kept = lambda found: (
             None
@@ -562,12 +730,18 @@ def sanity_tests(rng):
         )
         return case(layers, seed, right=True if is_count(seed, 0) else None, check=kept)
     if way in ("weights", "identical"):
-        call = {"weights": lambda name: sanity.weight_randomisation(TINY, PAIR, name).similarity,
-            "identical": lambda name: sanity.identical_images(TINY, PAIR.a, name)}[way]  # fmt: skip
+        call = {
+            "weights": lambda name: sanity.weight_randomisation(TINY, PAIR, name).similarity,
+            "identical": lambda name: sanity.identical_images(TINY, PAIR.a, name),
+        }[way]
         return case(call, method, right=method in METHODS, check=finite, what=way)
     others = {
-        "none": None, "batch": stranger[None], "nan": stranger * NAN, "larger": torch.rand(3, 9, 9), "word": "p1/0",
-    }  # fmt: skip
+        "none": None,
+        "batch": stranger[None],
+        "nan": stranger * NAN,
+        "larger": torch.rand(3, 9, 9),
+        "word": "p1/0",
+    }
     if way == "partner":
         name, other, right = form(rng, {"stranger": stranger, "the same": PAIR.b}, others)
         return case(
@@ -595,9 +769,12 @@ def sanity_tests(rng):
         return case(sanity.patch_test, TINY, pairs, [method], patches=3, right=right, check=check)
     table = sanity.patch_test(TINY, PAIRS[:14], ["occlusion"], patches=3)
     bad = {
-        "one row": table[:1], "empty": table[:0], "none": None, "no column": table.drop(columns="scores"),
+        "one row": table[:1],
+        "empty": table[:0],
+        "none": None,
+        "no column": table.drop(columns="scores"),
         "no labels": table.assign(same=None),
-    }  # fmt: skip
+    }
     name, given, right = form(rng, {"plain": table, "twice": pd.concat([table, table])}, bad)
     check = lambda r: finite(r[["value", "low", "high"]]) or equal(sanity.patch_rates(table, draws=9).value)(r.value)
     return case(sanity.patch_rates, given, draws=rng.choice([50, 9]), right=right, check=check, what=name)
@@ -609,25 +786,54 @@ def figures(rng):
     e = xfv.explain(TINY, PAIR, "occlusion")
     x = e.map_a
     maps = [
-        x, x * 0, x * NAN, torch.where(x > x.median(), NAN, x), x * 1e30, x * 1e-40, -x.abs(), x.double(),
-        torch.full_like(x, INF), x > 0, torch.where(x == x.max(), -INF, x), (x * 1000).long(), x.half(),
-        x.clone().requires_grad_(True), x[:5], x[None], x.flatten(), None, x.numpy(), x[:0],
-    ]  # fmt: skip
+        x,
+        x * 0,
+        x * NAN,
+        torch.where(x > x.median(), NAN, x),
+        x * 1e30,
+        x * 1e-40,
+        -x.abs(),
+        x.double(),
+        torch.full_like(x, INF),
+        x > 0,
+        torch.where(x == x.max(), -INF, x),
+        (x * 1000).long(),
+        x.half(),
+        x.clone().requires_grad_(True),
+        x[:5],
+        x[None],
+        x.flatten(),
+        None,
+        x.numpy(),
+        x[:0],
+    ]
     names = [
-        "Ann", "$x^2$", "$\\frac{", "a$b", "ü" * 200, "", "<script>x</script>", "a\nb\tc", "名前", "_x_", "%s {}", "\\",
-        "x" * 5000, "a\0b",
-    ]  # fmt: skip
+        "Ann",
+        "$x^2$",
+        "$\\frac{",
+        "a$b",
+        "ü" * 200,
+        "",
+        "<script>x</script>",
+        "a\nb\tc",
+        "名前",
+        "_x_",
+        "%s {}",
+        "\\",
+        "x" * 5000,
+        "a\0b",
+    ]
     given, name, score = rng.choice(maps), rng.choice(names), rng.choice([0.5, 1.0, -1.0, 0.99999, NAN])
     pair = xfv.Pair(PAIR.a, PAIR.b, rng.choice([True, False, None]), name, "p/1")
     one = type(e)(pair, rng.choice(["occlusion", name]), score, rng.choice([0.3, -1.0, 1.0]), given, x)
     line = np.linspace(-1, 1, 30)
-    numbers = rng.choice([
-        line, line * 0 + 0.5, line * NAN, np.r_[NAN, line[1:]], [], [0.5], line * 1e30, np.r_[INF, line[1:]],
-    ])  # fmt: skip
+    numbers = rng.choice(
+        [line, line * 0 + 0.5, line * NAN, np.r_[NAN, line[1:]], [], [0.5], line * 1e30, np.r_[INF, line[1:]]]
+    )
     labels = rng.choice([np.arange(len(numbers)) % 2 == 0, np.ones(len(numbers), bool), [None] * len(numbers), [True]])
-    field = rng.choice([
-        np.eye(3), np.zeros((3, 3)), np.full((3, 3), NAN), np.eye(3) * 1e30, np.ones((0, 0)), np.ones(3), np.eye(2),
-    ])  # fmt: skip
+    field = rng.choice(
+        [np.eye(3), np.zeros((3, 3)), np.full((3, 3), NAN), np.eye(3) * 1e30, np.ones((0, 0)), np.ones(3), np.eye(2)]
+    )
     images = rng.choice([[PAIR.a], [PAIR.a * NAN], [PAIR.a * 9 - 4], [PAIR.a.half()], [None], []])
     options = {"image": rng.choice([None, PAIR.a]), "signed": rng.random() < 0.5, "each_scaled": rng.random() < 0.5}
     frequencies, everywhere = (
@@ -636,17 +842,24 @@ def figures(rng):
     )
     cutoff = lambda image: plots.to_png(plots.draw_cutoff(pair, image, everywhere, score, 0.3))
     calls = [
-        (plots.show_pair, one), (plots.show_maps, [given, x], [name, "b"]), (plots.show_maps, [], []),
-        (plots.show_images, images, [name]), (plots.show_method_grid, rng.choice([[[one, e]], [], [[]]])),
-        (plots.show_scores, numbers, labels, rng.choice([None, 0.5, NAN])), (plots.show_roc, {name: numbers}, labels),
-        (plots.show_curves, range(len(numbers)), {name: numbers}), (plots.show_chart, field, list("abc"), list("xyz")),
-        (plots.show_frequency_influence, frequencies), (cutoff, rng.choice([PAIR.a, PAIR.a * NAN, PAIR.a * 0])),
-    ]  # fmt: skip
+        (plots.show_pair, one),
+        (plots.show_maps, [given, x], [name, "b"]),
+        (plots.show_maps, [], []),
+        (plots.show_images, images, [name]),
+        (plots.show_method_grid, rng.choice([[[one, e]], [], [[]]])),
+        (plots.show_scores, numbers, labels, rng.choice([None, 0.5, NAN])),
+        (plots.show_roc, {name: numbers}, labels),
+        (plots.show_curves, range(len(numbers)), {name: numbers}),
+        (plots.show_chart, field, list("abc"), list("xyz")),
+        (plots.show_frequency_influence, frequencies),
+        (cutoff, rng.choice([PAIR.a, PAIR.a * NAN, PAIR.a * 0])),
+    ]
     more = {
-        plots.show_maps: options, plots.show_images: {"columns": rng.choice([1, 6, 0, -1])},
+        plots.show_maps: options,
+        plots.show_images: {"columns": rng.choice([1, 6, 0, -1])},
         plots.show_chart: {"label": name},
         plots.show_curves: {"xlabel": name, "ylabel": "y", "logx": rng.random() < 0.3},
-    }  # fmt: skip
+    }
     function, *arguments = rng.choice(calls)
     nothing = len(arguments[0]) == 0 if isinstance(arguments[0], list) else False
 
@@ -670,20 +883,28 @@ def controls(rng):
     PHOTO.save(file, "png")
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     uploads = {
-        "nothing": b"", "noise": rng.randbytes(300), "face": file.getvalue(), "wall": raw_png(300, 300, 8, 2),
+        "nothing": b"",
+        "noise": rng.randbytes(300),
+        "face": file.getvalue(),
+        "wall": raw_png(300, 300, 8, 2),
         "eps": eps,
-    }  # fmt: skip
+    }
     uploads["bomb"] = raw_png(13_000, 13_000, 1, 0) if which == "photo" else b""
     names = ["face.jpg", "<script>x</script>.png", "$\\frac{", "a" * 500, ""]
-    some = lambda: (rng.choice(list(uploads)), rng.choice(names), rng.choice([-1, 1, 0.3, NAN, INF, 5, 0]),
-        rng.random())  # fmt: skip
+    some = lambda: (
+        rng.choice(list(uploads)),
+        rng.choice(names),
+        rng.choice([-1, 1, 0.3, NAN, INF, 5, 0]),
+        rng.random(),
+    )
     steps, method = [some() for _ in range(rng.randint(1, 4))], rng.choice(["gradient", "occlusion"])
 
     def use(which):
         makers = {
-            "picker": lambda: widgets.pair_picker(TINY, PAIRS), "cutoff": lambda: widgets.cutoff_slider(TINY, PAIR),
+            "picker": lambda: widgets.pair_picker(TINY, PAIRS),
+            "cutoff": lambda: widgets.cutoff_slider(TINY, PAIR),
             "photo": lambda: widgets.photo_pair(TINY, method),
-        }  # fmt: skip
+        }
         box, said = makers[which](), []
         for kind, name, number, chance in steps:
             if which == "photo" and chance < 0.8:

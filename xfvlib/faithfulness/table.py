@@ -20,7 +20,7 @@ from xfvlib.files import read_bytes, write_whole
 from xfvlib.methods import Method, Prepared, method_called
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet
-from xfvlib.perturb import FILLS, check_count, check_known, filled
+from xfvlib.perturb import FILLS, check_count, check_known, check_options, filled
 
 Pairs = PairSet | Sequence[Pair] | Pair
 Methods = str | Iterable[str] | Mapping[str, dict]
@@ -164,6 +164,7 @@ def deletion_rows(
         ValueError: ``same`` is not known; a map of another size than the image, or with NaN.
         TypeError: a map is none, or is missing.
     """
+    check_options(deletion_rows, locals())
     images, names, wanted = (pair.a, pair.b), (pair.name_a, pair.name_b), _wanted(settings, pair.same)
     clean = curves.embed_each(model, torch.stack(images)) if clean is None else clean.cpu()
     known = {"name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same, "threshold": threshold}
@@ -270,9 +271,8 @@ def deletion_table(
     for number, pair in enumerate(pairs if isinstance(pairs, Iterable) else [pairs]):
         if not isinstance(pair, Pair):
             raise TypeError(f"pairs hold a {type(pair).__name__}; a PairSet or a list of Pairs is needed")
-        sides = sides_wanted(settings, pair.same)
-        shown = {"model": model, "a": pair.a, "b": pair.b, "sides": sides, "threshold": how["threshold"]}
-        maps = {label: records[name].maps(**shown, **given) for label, (name, given) in chosen.items() if sides}
+        shown, t = (model, pair.a, pair.b, sides_wanted(settings, pair.same)), how["threshold"]
+        maps = {x: records[name].maps(*shown, threshold=t, **given) for x, (name, given) in chosen.items() if shown[3]}
         rows += [{"pair": number} | row for row in deletion_rows(model, pair, maps, settings, **how)]
     if not rows:
         raise ValueError("no pair gives a row: one pair or more, and metrics for their kind, are needed")

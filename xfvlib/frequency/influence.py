@@ -176,11 +176,8 @@ def gradient_influence(
         return torch.bincount(numbers.flatten(), of_its_group.flatten()).index_fill(0, torch.tensor(0), float("nan"))
 
     a, b = (methods.embedding_of(model, image)["embedding"] for image in (pair.a, pair.b))
-    found = [
-        estimate(pair.a, pair.b),
-        estimate(pair.b, pair.a),
-        *(fq.band_energy(x, **bands) for x in (pair.a, pair.b)),
-    ]
+    energies = (fq.band_energy(image, **bands) for image in (pair.a, pair.b))
+    found = estimate(pair.a, pair.b), estimate(pair.b, pair.a), *energies
     return FrequencyInfluence(pair, float(a @ b), numbers, *found)
 
 

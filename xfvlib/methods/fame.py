@@ -6,7 +6,7 @@ import torch
 from xfvlib.gradients import FaceModel, Image, Map, cosine_to
 from xfvlib.methods.fggb import Part, blurred
 
-GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in brightness
+_GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in brightness
 
 
 def fame(
@@ -51,7 +51,7 @@ def fame(
     for name, sign, loss in (("similarity", 1, score), ("dissimilarity", -1, lambda x: 1 - score(x))):
         if part in ("both", name):
             moved = _walked(image, loss, steps, step, stop) - image
-            moved = blurred(torch.einsum("c,chw->hw", torch.tensor(GREY, device=image.device), moved).abs(), blur)
+            moved = blurred(torch.einsum("c,chw->hw", torch.tensor(_GREY, device=image.device), moved).abs(), blur)
             total = total + sign * (moved - moved.min()) / (moved.max() - moved.min()).clamp(min=1e-12)
     return total
 

@@ -56,6 +56,11 @@ def finish(prepared: Prepared, partner: Prepared, *, threshold: float, blur: flo
 
     Raises:
         ValueError: blur < 0, or an unknown part.
+
+    Source: Lu, Xu, Ebrahimi, FG 2024: S⁺ and S⁻ as weighted sums of normalised channel gradients. Choices that the
+    formulas leave open: the sign of the gradients, which embedding is differentiated, the blur, and whether it comes
+    before or after a half is clipped. A public port clips first; here the whole map is blurred unless ``part`` asks
+    for a half.
     """
     weights = fggb_weights(prepared["embedding"], partner["embedding"], threshold)
     total = torch.einsum("n,nhw->hw", weights, prepared["maps"])

@@ -15,7 +15,7 @@ def grad_cam(model: FaceModel, image: Image, reference: Image, *, layer: str | N
     Args:
         model: a differentiable FaceModel.
         image, reference: ``(3, H, W)``, RGB in [0, 1].
-        layer: name of the module of ``model.network`` that makes the feature map, one of :func:`spatial_layers`; None
+        layer: name of the module of ``model.network`` that makes the feature map, one of :func:`_spatial_layers`; None
             for the last one, which may be coarse: 2×2 for dlib-resnet, whose ``"blocks.9"`` makes 8×8, and 7×7 for most
             others.
 
@@ -30,7 +30,7 @@ def grad_cam(model: FaceModel, image: Image, reference: Image, *, layer: str | N
     """
     from captum.attr import LayerGradCam  # here: captum imports matplotlib
 
-    if not (layers := spatial_layers(model)):
+    if not (layers := _spatial_layers(model)):
         raise ValueError(f"no layer of {model.name} makes a feature map larger than 1×1, which Grad-CAM needs")
     layer = layers[-1] if layer is None else layer
     check_known("layer", layer, layers)
@@ -39,7 +39,7 @@ def grad_cam(model: FaceModel, image: Image, reference: Image, *, layer: str | N
     return torch.nn.functional.interpolate(coarse, tuple(image.shape[-2:]), mode="bilinear")[0, 0].cpu()
 
 
-def spatial_layers(model: FaceModel) -> list[str]:
+def _spatial_layers(model: FaceModel) -> list[str]:
     """Names of the modules of ``model.network`` that make a feature map ``(B, C, h, w)`` larger than 1×1, in the order
     they finish."""
     own, finished = copy.deepcopy(model), []

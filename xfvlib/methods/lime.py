@@ -5,7 +5,7 @@ from scipy.cluster.vq import kmeans2
 
 from xfvlib.perturb import Embed, Fill, Image, Map, Prepared, check_count, filled
 
-KERNEL = 0.25  # width of the weights, exp(−d² / (2 · width²))
+_KERNEL = 0.25  # width of the weights, exp(−d² / (2 · width²))
 
 
 def prepare(
@@ -26,14 +26,14 @@ def prepare(
         image: ``(3, H, W)``, RGB in [0, 1].
         samples: images in which each superpixel is kept with probability ½; more than there are superpixels.
         superpixels: about how many.
-        compactness: weight of place against colour in making them; see :func:`segments`.
+        compactness: weight of place against colour in making them; see :func:`_segments`.
         fill: what is seen in place of a superpixel, one of :data:`xfvlib.perturb.FILLS`.
         seed: of the samples, and of noise as the fill.
 
     Raises:
         ValueError: an unknown fill, not more samples than superpixels, superpixels < 1, compactness < 0.
     """
-    labels = segments(image, superpixels, compactness)
+    labels = _segments(image, superpixels, compactness)
     count = int(labels.max()) + 1
     check_count("samples", samples, count + 1)
     kept = torch.randint(2, (samples, count), generator=torch.Generator().manual_seed(int(seed))).float()
@@ -58,12 +58,12 @@ def finish(prepared: Prepared, partner: Prepared) -> Map:
 
     kept, cosines = prepared["kept"], prepared["masked"] @ partner["embedding"]
     distance = 1 - kept.mean(dim=1).sqrt()  # of vectors of 0 and 1
-    weights = torch.exp(-(distance**2) / (2 * KERNEL**2))
+    weights = torch.exp(-(distance**2) / (2 * _KERNEL**2))
     fitted = LinearRegression().fit(*(x.double().numpy() for x in (kept, cosines, weights)))
     return torch.from_numpy(fitted.coef_).float()[prepared["labels"]]
 
 
-def segments(image: Image, count: int, compactness: float = 0.3) -> Map:
+def _segments(image: Image, count: int, compactness: float = 0.3) -> Map:
     """Superpixels: k-means of the pixels by colour and place, begun from a regular grid.
 
     Args:
@@ -79,7 +79,7 @@ def segments(image: Image, count: int, compactness: float = 0.3) -> Map:
         ValueError: more superpixels than pixels.
 
     Example:
-        >>> segments(torch.zeros(3, 8, 8), 4).unique()
+        >>> _segments(torch.zeros(3, 8, 8), 4).unique()
         tensor([0, 1, 2, 3])
     """
     side, size = max(1, round(count**0.5)), torch.tensor(image.shape[-2:])

@@ -54,6 +54,10 @@ class Method:
     gradients: bool = False
     of_partner: Callable[[dict], bool] = lambda options: False
 
+    def __post_init__(self):
+        if (self.pair is None) == (self.prepare is None or self.finish is None):
+            raise TypeError(f"{self} is no method; pair, or both of prepare and finish, are needed")
+
     @property
     def options(self) -> list[str]:
         """Names of the method's options."""
@@ -65,6 +69,7 @@ class Method:
 
     def first(self, model: FaceModel, image: Image, options: dict) -> Prepared:
         """The first stage, or just the embedding where the method has none."""
+        self._check(options)
         found = _run(self.prepare, options | {"model": model, "image": image}) if self.prepare else {}
         return found | embedding_of(model, image)
 
@@ -73,14 +78,19 @@ class Method:
 
         Supply ``threshold``, and ``model``, ``image``, ``reference``, which some methods ask for.
         """
+        self._check(options)
         found = _run(self.finish or self.pair, options | {"prepared": prepared, "partner": partner} | supplied)
         size = supplied["image"].shape[-2:] if "image" in supplied else getattr(found, "shape", ())
         if not torch.is_tensor(found) or len(size) != 2 or found.shape != size or not found.isfinite().all():
             raise ValueError(f"the method made {found!r:.80}, where a map of finite numbers {tuple(size)} is needed")
         return found
 
+    def _check(self, options):
+        if unknown := sorted(set(options) - set(self.options)):
+            raise TypeError(f"the method has no option {unknown[0]!r}; it has {str(self.options)[1:-1] or 'none'}")
+
     def maps(
-        self, model: FaceModel, a: Image, b: Image, *, sides: int = 2, threshold: Threshold = None, **options
+        self, model: FaceModel, a: Image, b: Image, sides: int = 2, /, *, threshold: Threshold = None, **options
     ) -> tuple[Map, Any]:
         """Maps of ``a`` judged against ``b`` and, unless ``sides`` is 1, of ``b`` against ``a``.
 
@@ -90,8 +100,6 @@ class Method:
         """
         if self.gradients:
             check_differentiable(model)
-        if unknown := sorted(set(options) - set(self.options)):
-            raise TypeError(f"the method has no option {unknown[0]!r}; it has {str(self.options)[1:-1] or 'none'}")
         if threshold is not None or "threshold" in _names(self.finish or self.pair):
             threshold = decision_threshold(model, threshold)
         own = other = {}
@@ -104,7 +112,7 @@ class Method:
         return map_a, map_b
 
     def __call__(self, model: FaceModel, image: Image, reference: Image, threshold: Threshold = None, **options) -> Map:
-        return self.maps(model, image, reference, sides=1, threshold=threshold, **options)[0]
+        return self.maps(model, image, reference, 1, threshold=threshold, **options)[0]
 
 
 def _names(stage):

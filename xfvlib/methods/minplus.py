@@ -8,7 +8,7 @@ from xfvlib.perturb import Embed, Image, Map, Prepared
 
 Part = Literal["mean", "H0-", "H1-", "H0+", "H1+"]
 Step = float | None  # None: 16, or 32 when quick
-CANVAS = 0.01  # brightness of the near-black canvas, as a share of the image's
+_CANVAS = 0.01  # brightness of the near-black canvas, as a share of the image's
 
 
 def prepare(
@@ -34,8 +34,8 @@ def prepare(
     """
     step = (32 if quick else 16) if step is None else step
     rows, columns = _gaussians(image.shape[-2:], sigma * image.shape[-2] / 256, step * image.shape[-2] / 256)
-    found = {"rows": rows, "columns": columns, "canvas": embed(lambda some: CANVAS * image[None], 1)[0]}
-    for end, sign, seen in (("-", -1, 1.0), ("+", 1, CANVAS)):
+    found = {"rows": rows, "columns": columns, "canvas": embed(lambda some: _CANVAS * image[None], 1)[0]}
+    for end, sign, seen in (("-", -1, 1.0), ("+", 1, _CANVAS)):
         if part == "mean" or part[-1] == end:
             found[f"H0{end}"] = _embeddings(embed, image, seen, sign, rows, columns)
     return found
@@ -81,7 +81,7 @@ def finish(
     tmax = (5 if quick else 20) if tmax is None else tmax
     rows, columns, embedding, effects = prepared["rows"], prepared["columns"], partner["embedding"], Prepared()
     whole, canvas = (float(prepared[name] @ embedding) for name in ("embedding", "canvas"))
-    for end, sign, seen, cosine, last in (("-", -1, 1.0, whole, th), ("+", 1, CANVAS, canvas, whole - th)):
+    for end, sign, seen, cosine, last in (("-", -1, 1.0, whole, th), ("+", 1, _CANVAS, canvas, whole - th)):
         if part == "mean" or part[-1] == end:
             after, taken = prepared[f"H0{end}"] @ embedding, torch.full((len(rows),), torch.nan)
             effects |= {f"H0{end}": sign * (after - cosine), f"H1{end}": taken}

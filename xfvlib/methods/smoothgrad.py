@@ -20,7 +20,6 @@ def smoothgrad(
     Args:
         model: a differentiable FaceModel.
         image, reference: ``(3, H, W)``, RGB in [0, 1].
-        threshold: not used.
         samples: noisy copies.
         noise: standard deviation of the Gaussian noise, as a share of the range of the image's values; 0 gives the
             gradient.

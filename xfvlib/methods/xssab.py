@@ -21,11 +21,11 @@ def xssab(model: FaceModel, image: Image, reference: Image, *, threshold: float)
 
     Source: the authors' code (github.com/marcohuber/xSSAB), the combined map; it blurs nothing.
     """
-    positive, negative = partial_gradients(model, image, reference, threshold)
+    positive, negative = _partial_gradients(model, image, reference, threshold)
     return positive.abs().mean(dim=0) - negative.abs().mean(dim=0)
 
 
-def partial_gradients(model: FaceModel, image: Image, reference: Image, threshold: float) -> list[torch.Tensor]:
+def _partial_gradients(model: FaceModel, image: Image, reference: Image, threshold: float) -> list[torch.Tensor]:
     """Gradients of the two parts of the cosine: of the channels with F_A[k]·F_B[k] ≥ t/N, and of the others.
 
     Arguments as for :func:`xssab`.

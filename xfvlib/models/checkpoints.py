@@ -26,7 +26,7 @@ def existing_file(path: str | PathLike) -> Path:
     return path
 
 
-def read_state(path: str | PathLike) -> dict[str, Tensor]:
+def _read_state(path: str | PathLike) -> dict[str, Tensor]:
     """State dict of a checkpoint: plain, DataParallel or Lightning, ``.safetensors`` or any that torch saves.
 
     Raises:
@@ -88,10 +88,10 @@ def load_checkpoint(path: str | PathLike, family: str | None = None) -> tuple[nn
         ``(network, known)``: a frozen module, and its name and preprocessing as keyword arguments of FaceModel.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`read_state`; also an unknown layout, another family than was named,
+        FileNotFoundError, ValueError: see :func:`_read_state`; also an unknown layout, another family than was named,
             and missing, extra or misshapen keys, which are listed, and NaN. Nothing is loaded partly.
     """
-    state, file = read_state(path), Path(path).name
+    state, file = _read_state(path), Path(path).name
     wrong = f"{file} has no known layout (IResNet, IR, MobileFaceNet), or tensors of other shapes"
     advice = f"use xfv.FaceModel(module). Keys: {', '.join([*state][:5])} …"
     # the file says how large the network is: nothing takes memory before its tensors fit

@@ -12,9 +12,9 @@ from xfvlib.files import packaged
 
 FILE = "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat"
 WEIGHTS_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
-MEAN_RGB = (122.782, 117.001, 104.298)
-_CHANNELS = (32, 32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)  # into, between and out of the blocks
-_HALVING = (3, 7, 10, 13)  # the blocks that halve
+MEAN = [value / 255 for value in (122.782, 117.001, 104.298)]  # red, green, blue
+# into, between and out of the blocks, of which the fourth, eighth, eleventh and last halve
+_CHANNELS = (32, 32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)
 # the file: layer's name (and two numbers in the last layer), version 2, four sides of a tensor, its float32 numbers
 _NUMBER = rb"(?:\x01.|\x02..|\x03...|\x04....)"  # count of bytes, and the bytes, little-endian
 _HEADER = re.compile(rb"(?:con_4|affine_|fc_2%b{2})\x01\x02(%b{4})" % (_NUMBER, _NUMBER), re.DOTALL)
@@ -39,12 +39,12 @@ class Block(nn.Module):
 
 
 class DlibResNet(nn.Module):
-    """(B, 3, 150, 150) pixels as ``(RGB in 0..255 − MEAN_RGB) / 256`` → (B, 128) raw embeddings."""
+    """(B, 3, 150, 150) pixels as ``(RGB − MEAN) · 255 / 256`` → (B, 128) raw embeddings."""
 
     def __init__(self):
         super().__init__()
         self.stem = nn.Conv2d(12, 32, 4)  # see forward
-        self.blocks = nn.Sequential(*(Block(*widths, i in _HALVING) for i, widths in enumerate(pairwise(_CHANNELS))))
+        self.blocks = nn.Sequential(*(Block(*ends, i in (3, 7, 10, 13)) for i, ends in enumerate(pairwise(_CHANNELS))))
         self.fc = nn.Linear(256, 128, bias=False)
 
     def forward(self, x):
@@ -75,7 +75,7 @@ def load_network() -> tuple[nn.Module, dict]:
     state["stem.weight"] = F.pixel_unshuffle(F.pad(state["stem.weight"], (0, 1, 0, 1)), 2)
     state["fc.weight"] = next(tensors).view(256, 128).T
     network.load_state_dict(state)
-    return network, {"size": 150, "mean": [value / 255 for value in MEAN_RGB], "std": 256 / 255, "alignment": "dlib"}
+    return network, {"size": 150, "mean": MEAN, "std": 256 / 255, "alignment": "dlib"}
 
 
 def _tensors(data):

@@ -13,7 +13,7 @@ from torch import Tensor
 from xfvlib import alignment, files
 from xfvlib.alignment import Model
 
-CROPS_KEPT = 512  # decoded crops held in memory: 77 MB at 112×112
+_CROPS_KEPT = 512  # decoded crops held in memory: 77 MB at 112×112
 
 
 class Crops(UserDict[str, Tensor]):
@@ -53,7 +53,7 @@ class Crops(UserDict[str, Tensor]):
 
     @cached_property
     def _kept(self):
-        return lru_cache(CROPS_KEPT)(self._made)
+        return lru_cache(_CROPS_KEPT)(self._made)
 
     def _made(self, name):
         source, (size, kind) = self.sources[name], self.want

@@ -65,7 +65,7 @@ def load_pairs(
     return _READERS[name, *given](*map(Path, given.values()), model)
 
 
-def orl_pairs(model: Model = None) -> PairSet:
+def _orl_pairs(model: Model = None) -> PairSet:
     """The protocol of ``orl_pairs.csv`` over all 400 photographs, cropped at the landmarks of ``orl_landmarks.csv``."""
     landmarks = kept_landmarks("orl")
     photos = {name: orl_photo_path(name) for name in landmarks}
@@ -106,7 +106,7 @@ def lfw_pairs(root: Path, model: Model = None) -> PairSet:
     return PairSet("lfw", rows, Crops({name: folder / photos[name] for name in sorted(photos)}, model, centred=True))
 
 
-def fetched_lfw_pairs(model: Model = None) -> PairSet:
+def _fetched_lfw_pairs(model: Model = None) -> PairSet:
     """The same from the folder where scikit-learn keeps LFW, which it fetches once."""
     from sklearn.datasets import fetch_lfw_pairs, get_data_home
 
@@ -115,7 +115,7 @@ def fetched_lfw_pairs(model: Model = None) -> PairSet:
     return lfw_pairs(Path(get_data_home()) / "lfw_home", model)
 
 
-def bin_pairs(name: str, path: Path, model: Model = None) -> PairSet:
+def _bin_pairs(name: str, path: Path, model: Model = None) -> PairSet:
     """A verification ``.bin`` file: two aligned crops a pair, ten folds in its order; nobody in it is named."""
     images, same = read_bin(path)
     names = [f"{i // 2:04d}{'ab'[i % 2]}" for i in range(len(images))]
@@ -123,7 +123,7 @@ def bin_pairs(name: str, path: Path, model: Model = None) -> PairSet:
     return PairSet(name, rows, Crops(dict(zip(names, images)), model, aligned=True, centred=True))
 
 
-def csv_pairs(path: Path, model: Model = None) -> PairSet:
+def _csv_pairs(path: Path, model: Model = None) -> PairSet:
     """A table of pairs, ``path_a, path_b, same`` and perhaps ``fold``, between commas, semicolons or tabs."""
     separator = max(",;\t", key=read_text(path, 100_000_000, "table of pairs").partition("\n")[0].count)
     # names such as 001 and NA stay text; blank lines stay, for errors count lines
@@ -155,7 +155,7 @@ def csv_pairs(path: Path, model: Model = None) -> PairSet:
     return pairs
 
 
-def folder_pairs(root: Path, model: Model = None, seed: int = 0) -> PairSet:
+def _folder_pairs(root: Path, model: Model = None, seed: int = 0) -> PairSet:
     """One folder a person: all genuine pairs, and as many impostor pairs drawn with the seed, in no folds."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
@@ -181,6 +181,6 @@ def _two_of(names, numbers):
     return np.array(names, object)[np.stack([numbers - later * (later - 1) // 2, later], axis=1)]
 
 
-_READERS: dict = {("orl",): orl_pairs, ("lfw",): fetched_lfw_pairs, ("lfw", "root"): lfw_pairs}
-_READERS |= {("csv", "file"): csv_pairs, ("folder", "root"): folder_pairs}
-_READERS |= {(name, "bin"): partial(bin_pairs, name) for name in ("lfw", "cplfw", "calfw", "agedb_30", "cfp_fp")}
+_READERS: dict = {("orl",): _orl_pairs, ("lfw",): _fetched_lfw_pairs, ("lfw", "root"): lfw_pairs}
+_READERS |= {("csv", "file"): _csv_pairs, ("folder", "root"): _folder_pairs}
+_READERS |= {(name, "bin"): partial(_bin_pairs, name) for name in ("lfw", "cplfw", "calfw", "agedb_30", "cfp_fp")}

@@ -173,7 +173,8 @@ def opened(job: Job) -> Iterator[None]:
         settings, begun = _read_manifest(job.out) if manifest.exists() else (job.settings, [])
         if changes := _changes(settings, job.settings):
             raise ValueError(f"{job.out} was begun with other settings ({changes}): use the same, or {_ADVICE}")
-        if (versions := _versions()) not in begun:
+        installed = {x.name: x.version for x in metadata.distributions()} | {"python": platform.python_version()}
+        if (versions := {name: installed.get(name, "not installed") for name in _PACKAGES}) not in begun:
             if begun:
                 changes = f"{_changes(begun[-1], versions)}; the manifest lists both"
                 warnings.warn(f"{job.out} was begun with other packages: {changes}", stacklevel=4)
@@ -193,11 +194,6 @@ def _read_manifest(out):
         if versions[-1]["python"] and there["model hash"] and min(there["pairs"], there["block"]) > 0:
             return there, versions
         raise KeyError("pairs")
-
-
-def _versions():
-    installed = {x.name: x.version for x in metadata.distributions()} | {"python": platform.python_version()}
-    return {name: installed.get(name, "not installed") for name in _PACKAGES}
 
 
 def _changes(there, now):
