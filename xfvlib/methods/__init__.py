@@ -37,7 +37,11 @@ METHODS = {
 
 def _half(name: str, sign: int) -> Any:
     """Property: what in the map of that name has the sign 1 or −1, as numbers ≥ 0."""
-    return property(lambda self: (sign * getattr(self, name)).clamp(min=0))
+
+    def half(self: Any) -> Map:
+        return (sign * getattr(self, name)).clamp(min=0)
+
+    return property(half)
 
 
 @dataclass(frozen=True, eq=False)

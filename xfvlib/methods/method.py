@@ -108,8 +108,7 @@ class Method:
             other = self.first(model, b, options) if sides == 2 or self.of_partner(options) else embedding_of(model, b)
         supplied = {"model": model, "threshold": threshold}
         map_a = self.second(own, other, options, image=a, reference=b, **supplied)
-        map_b = self.second(other, own, options, image=b, reference=a, **supplied) if sides == 2 else None
-        return map_a, map_b
+        return map_a, self.second(other, own, options, image=b, reference=a, **supplied) if sides == 2 else None
 
     def __call__(self, model: FaceModel, image: Image, reference: Image, threshold: Threshold = None, **options) -> Map:
         return self.maps(model, image, reference, 1, threshold=threshold, **options)[0]
