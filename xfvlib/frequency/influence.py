@@ -177,9 +177,8 @@ def gradient_influence(
 
     a, b = (methods.embedding_of(model, image)["embedding"] for image in (pair.a, pair.b))
     energies = (fq.band_energy(image, **bands) for image in (pair.a, pair.b))
-    return FrequencyInfluence(
-        pair, float(a @ b), numbers, estimate(pair.a, pair.b), estimate(pair.b, pair.a), *energies
-    )
+    found = estimate(pair.a, pair.b), estimate(pair.b, pair.a), *energies
+    return FrequencyInfluence(pair, float(a @ b), numbers, *found)
 
 
 def influence_table(model: FaceModel, pairs: PairSet, *, batch: int = 32, **bands: Any) -> pd.DataFrame:

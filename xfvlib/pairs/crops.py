@@ -65,8 +65,7 @@ class Crops(UserDict[str, Tensor]):
         row = self.landmarks.get(name, kept_landmarks("lfw").get(key) if self.centred else None)
         if row is None:
             row = files.kept_array(f"landmarks/{key}-{rule}", lambda: alignment.landmark_row(photo, self.centred), 21)
-        row = np.ravel(row)
-        if row[20:].any():
+        if (row := np.ravel(row))[20:].any():
             self.supposed.add(name)
         return alignment.crop(photo, row[:20].reshape(-1, 2), size=size, kind=kind)
 
