@@ -230,7 +230,7 @@ def test_opening_6000_pairs_decodes_nothing_and_stays_small(tmp_path, arcface, c
 
 
 def test_only_the_last_crops_stay_in_memory(monkeypatch, tmp_path, arcface, content):
-    monkeypatch.setattr(crops, "CROPS_KEPT", 4)
+    monkeypatch.setattr(crops, "_CROPS_KEPT", 4)
     (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content))
     pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=arcface)
     assert len(list(pairs)) == 20 and pairs.images._kept.cache_info().currsize == 4

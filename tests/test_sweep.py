@@ -556,7 +556,7 @@ class Unsendable(nn.Flatten):
         ({"methods": {"one": {"method": "xface", "both": True}}}, ValueError, "no option 'both'"),
         ({"metrics": ["area"]}, ValueError, "'scores'"),
         ({"metrics": [{"metric": "deletion", "fill": "white"}]}, ValueError, "'blur'"),
-        ({"threshold": 2}, ValueError, "−1, 1"),
+        ({"threshold": 2}, ValueError, "at most 1"),
         ({"maps": "npz"}, ValueError, "'zarr'"),
         *(({"block": value}, ValueError, "block is") for value in (0, 1.5, float("nan"), "8")),
         *(({"workers": value}, ValueError, "workers is") for value in (-1, 0, 1.5, float("nan"), "2")),

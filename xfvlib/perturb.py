@@ -178,7 +178,7 @@ def checked_image(image: Image, name: str = "the image") -> Image:
 # what an option of each name must be, whichever function has it
 _COUNTS = ("batch", "block", "channels_at_once", "draws", "groups", "patches", "samples", "steps", "superpixels")
 RANGES: dict = dict.fromkeys((*_COUNTS, "tmax", "workers"), (check_count, 1)) | {"masks": (check_count, 2)}
-RANGES |= dict.fromkeys(("control", "seed"), (check_count, 0)) | {"maps": (check_known, ["zarr"])}
+RANGES |= dict.fromkeys(("control", "seed"), (check_count, 0))
 RANGES |= dict.fromkeys(("blur", "compactness", "keep_bytes", "noise"), (check_least, 0))
 RANGES |= dict.fromkeys(("sigma", "step"), (check_least, 0, True)) | {"threshold": (check_least, -1, False, 1)}
 RANGES |= dict.fromkeys(("stop", "th"), (check_least, -torch.inf))

@@ -14,7 +14,7 @@ import logging
 from collections import Counter, defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cloudpickle
 import numpy as np
@@ -52,7 +52,7 @@ def sweep(
     threshold: float | None = None,
     controls: bool = True,
     seed: int = 0,
-    maps: str | None = None,
+    maps: Literal["zarr", None] = None,
     workers: int | None = None,
     block: int = 64,
     keep_bytes: float = 4e9,
