@@ -17,7 +17,7 @@ def reworded(caught: type[Exception] | tuple, error: type[Exception], message: s
     try:
         yield
     except caught as reason:
-        words = str(reason).partition(" <_io")[0]  # without the address in memory that PIL adds
+        words = str(reason).partition(" <_io")[0].partition("\n")[0]  # without PIL's address in memory, torch's advice
         raise error(f"{message} ({type(reason).__name__}: {words})") from reason
 
 
