@@ -115,3 +115,9 @@ def test_same_maps_on_cuda(tiny, crops):
     there = xfv.channel_gradients(tiny.to("cuda"), crops[0]).maps.cpu()
     tiny.to("cpu")
     assert (here - there).norm() <= 1e-3 * here.norm()
+
+
+def test_a_score_without_a_finite_gradient_is_answered_in_words(crops):
+    for score in (lambda x: x.sum() * float("nan"), lambda x: (x - x).sqrt().sum()):
+        with pytest.raises(ValueError, match="the gradient is .*NaN or infinite"):
+            input_gradient(score, crops[0])

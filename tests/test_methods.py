@@ -704,7 +704,7 @@ def test_what_no_option_can_mean_is_refused_in_both_stages(tiny, crops):
 
 def test_what_a_method_gives_in_the_place_of_a_map_is_refused_in_words(tiny, crops, monkeypatch):
     good = crops[0].mean(dim=0)
-    for given in (None, 1.0, "map", good[:5], crops[0], good * float("nan"), good / 0, (good, good)):
+    for given in (None, 1.0, "map", good[:5], good + 0j, crops[0], good * float("nan"), good / 0, (good, good)):
         monkeypatch.setitem(METHODS, "own", xfv.Method(pair=lambda image, given=given: given))
         with pytest.raises(ValueError, match="a map of finite numbers"):
             xfv.explain(tiny, xfv.Pair(*crops), "own", threshold=0.3)

@@ -25,13 +25,15 @@ def input_gradient(score: Callable[[Tensor], Tensor], image: Image) -> Image:
         image: ``(3, H, W)``.
 
     Returns:
-        ``(3, H, W)``, in score per unit of pixel value.
+        ``(3, H, W)`` on the CPU, in score per unit of pixel value.
+
+    Raises ValueError for a gradient with NaN or infinite values.
 
     Example:
         >>> input_gradient(lambda x: (x * x).sum(), torch.ones(3, 2, 2))[0, 0]
         tensor([2., 2.])
     """
-    return input_gradients(score, image[None])[0]
+    return checked_image(input_gradients(score, image[None])[0], "the gradient")
 
 
 @torch.enable_grad()

@@ -15,7 +15,7 @@ def gradient(model: FaceModel, image: Image, reference: Image) -> Map:
 
     Source: Simonyan, Vedaldi, Zisserman 2014 (saliency), for the cosine in place of a class score.
     """
-    return input_gradient(cosine_to(model, reference), image).mean(dim=0).cpu()
+    return input_gradient(cosine_to(model, reference), image).mean(dim=0)
 
 
 def gradient_times_input(model: FaceModel, image: Image, reference: Image) -> Map:
@@ -25,4 +25,4 @@ def gradient_times_input(model: FaceModel, image: Image, reference: Image) -> Ma
 
     Source: Shrikumar et al. 2016.
     """
-    return (input_gradient(cosine_to(model, reference), image).cpu() * image.cpu()).sum(dim=0)
+    return (input_gradient(cosine_to(model, reference), image) * image.cpu()).sum(dim=0)

@@ -80,8 +80,8 @@ class Method:
         """
         self._check(options)
         found = _run(self.finish or self.pair, options | {"prepared": prepared, "partner": partner} | supplied)
-        size = supplied["image"].shape[-2:] if "image" in supplied else getattr(found, "shape", ())
-        if not torch.is_tensor(found) or len(size) != 2 or found.shape != size or not found.isfinite().all():
+        size = supplied["image"].shape[-2:] if "image" in supplied else getattr(found, "shape", ())[-2:]
+        if not torch.is_tensor(found) or found.is_complex() or found.shape != size or not found.isfinite().all():
             raise ValueError(f"the method made {found!r:.80}, where a map of finite numbers {tuple(size)} is needed")
         return found
 
