@@ -307,7 +307,7 @@ def test_pairs_are_told_by_their_names_in_tables_that_number_them_differently():
     assert dl.compare(numbered, "one", "two").equals(dl.compare(table, "one", "two"))
 
 
-def test_the_standing_answers_which_how_much_and_more_than_chance():
+def test_one_table_answers_which_how_much_and_more_than_chance():
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 5, 50)
     near, fixed = rng.normal(0, 1, (2, 50)), {"random": 60 + noise, "blob": 30 + noise, "blob reversed": 80 + noise}

@@ -392,12 +392,11 @@ def test_one_preparation_serves_every_partner_and_all_pairs_cost_as_many_as_imag
         assert outcome == f"{str(pair.same == (decision == 'accept')).lower()} {decision}"
 
 
-def test_bands_are_prepared_once_an_image_and_stay_on_the_cpu(tiny, crops):
+def test_the_influence_of_both_images_follows_from_their_preparations(tiny, crops):
     a, b = (fq.prepare_bands(tiny, crop, width=2, batch=5) for crop in crops)
     expected = fq.frequency_influence(tiny, xfv.Pair(*crops), width=2)
     assert torch.allclose(fq.lost_by_band(a, b), expected.a, atol=1e-6)
     assert torch.allclose(fq.lost_by_band(b, a), expected.b, atol=1e-6)
-    assert {key: value.device.type for key, value in a.items()} == dict.fromkeys(a, "cpu")
 
 
 def test_what_is_no_set_of_pairs_has_no_table(tiny, tiny_pairs):

@@ -15,7 +15,7 @@ def test_squares_are_products_of_rows_and_columns():
     assert torch.equal(rows[:, :, None] * columns[:, None, :], expected)
 
 
-def test_embedded_asks_for_one_batch_at_a_time_in_order(tiny, crops):
+def test_versions_are_asked_for_one_batch_at_a_time_in_order(tiny, crops):
     asked = []
 
     def changed(some):
