@@ -11,7 +11,7 @@ from torch import nn
 
 import xfvlib as xfv
 from xfvlib.faithfulness import deletion_table
-from xfvlib.frequency import gradient_influence, influence_table
+from xfvlib.frequency import gradient_influence, influence_table, prepare_bands
 from xfvlib.gradients import channel_gradients, cosine_to, input_gradient
 from xfvlib.models.frozen import frozen
 from xfvlib.sanity import weight_randomisation
@@ -78,6 +78,7 @@ def test_frequency(tiny, on_gpu, crops, tiny_pairs):
     for influence in (xfv.frequency_influence, gradient_influence):
         found, expected = (influence(model, pair, width=2) for model in (on_gpu, tiny))
         assert near(found.a, expected.a) and near(found.b, expected.b)
+    assert {x.device.type for x in prepare_bands(on_gpu, crops[0]).values()} == {"cpu"}
     halves = torch.zeros(2, 20, 20)
     halves[0, :10], halves[1, 10:] = 1, 1
     for model in (tiny, on_gpu):
