@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from xfvlib.models.facemodel import FaceModel, decision_threshold  # noqa: F401
+from xfvlib.models.facemodel import FaceModel
 from xfvlib.pairs import PairSet
 from xfvlib.perturb import check_options, embed_versions
 

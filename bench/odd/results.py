@@ -51,6 +51,7 @@ from xfvlib.faithfulness import (
     progressively,
 )
 from xfvlib.methods import METHODS
+from xfvlib.models.facemodel import decision_threshold
 from xfvlib.sweep import read_costs, read_maps
 
 TWO_STEPS = [{"metric": "deletion", "steps": 2}]
@@ -401,7 +402,7 @@ def scores_of(rng):
             or (None if isinstance(value, (bool, np.bool_)) else False)
         )
         check = lambda found: equal(0.3 if value is None else float(value))(found)
-        return case(evaluation.decision_threshold, TINY, value, right=fine, check=check)
+        return case(decision_threshold, TINY, value, right=fine, check=check)
     cosine = lambda pair: float(TINY.embed(pair.a[None])[0] @ TINY.embed(pair.b[None])[0])
     check = lambda found: equal([cosine(pair) for pair in pairs], 1e-4)(found)
     if way == "scores":
