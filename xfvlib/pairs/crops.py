@@ -26,8 +26,8 @@ class Crops(UserDict[str, Tensor]):
         centred: True for data that put one person's face in the middle: of several the one nearest to it is taken, and
             where none is detected, one is supposed there. False to take the largest, and to refuse a photograph
             without any.
-        landmarks: ``{name: landmarks}``, as from :func:`alignment.landmark_row` or ``(10, 2)``, where known; others are
-            found once and kept in the cache folder by the file's hash.
+        landmarks: ``{name: landmarks}`` for the model's alignment, as from :func:`alignment.landmark_row` or
+            ``(5, 2)``, where known; others are found once and kept in the cache folder by the file's hash.
 
     Attributes:
         supposed: names of the crops made so far in which no face was detected, and one was supposed in the middle.
@@ -62,16 +62,18 @@ class Crops(UserDict[str, Tensor]):
         if self.aligned and kind == "arcface":  # of a narrower crop it is the middle
             return alignment.to_tensor(ImageOps.fit(photo, size[::-1]))
         key, rule = hashlib.sha256(data).hexdigest()[:24], "middle" if self.centred else "largest"
-        row = self.landmarks.get(name, kept_landmarks("lfw").get(key) if self.centred else None)
+        row = self.landmarks.get(name, kept_landmarks("lfw", kind).get(key) if self.centred else None)
         if row is None:
-            row = files.kept_array(f"landmarks/{key}-{rule}", lambda: alignment.landmark_row(photo, self.centred), 21)
-        if (row := np.ravel(row))[20:].any():
+            find = lambda: alignment.landmark_row(photo, kind, self.centred)
+            row = files.kept_array(f"landmarks/{key}-{kind}-{rule}", find, 11)
+        if (row := np.ravel(row))[10:].any():
             self.supposed.add(name)
-        return alignment.crop(photo, row[:20].reshape(-1, 2), size=size, kind=kind)
+        return alignment.crop(photo, row[:10].reshape(-1, 2), size=size, kind=kind)
 
 
 @cache
-def kept_landmarks(name: str) -> dict[str, list[float]]:
-    """Rows of landmarks kept in the repository, which need no detector: of "orl" by the photograph's name, of "lfw" by
-    the file's hash."""
-    return pd.read_csv(files.DATA / f"{name}_landmarks.csv", index_col=0).T.to_dict("list")
+def kept_landmarks(name: str, kind: str) -> dict[str, list[float]]:
+    """Rows of landmarks for an alignment, "arcface" or "dlib", kept in the repository, which need no detector: of "orl"
+    by the photograph's name, of "lfw" by the file's hash."""
+    table = pd.read_csv(files.DATA / f"{name}_landmarks.csv", index_col=0)
+    return table.filter(regex=f"^{kind} ").T.to_dict("list")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xfvlib.alignment import Model
+from xfvlib.alignment import Model, wanted
 from xfvlib.extras import reworded
 from xfvlib.files import DATA, packaged, read_text
 from xfvlib.pairs.binfile import read_bin
@@ -67,7 +67,7 @@ def load_pairs(
 
 def _orl_pairs(model: Model = None) -> PairSet:
     """The protocol of ``orl_pairs.csv`` over all 400 photographs, cropped at the landmarks of ``orl_landmarks.csv``."""
-    landmarks = kept_landmarks("orl")
+    landmarks = kept_landmarks("orl", wanted(model)[1])
     photos = {name: orl_photo_path(name) for name in landmarks}
     return PairSet("orl", pd.read_csv(DATA / "orl_pairs.csv"), Crops(photos, model, landmarks=landmarks))
 
