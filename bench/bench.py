@@ -29,7 +29,9 @@ from xfvlib.frequency import frequency_influence, gradient_influence, prepare_ba
 from xfvlib.gradients import each_channel_gradient
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
+from xfvlib.models.sface import load_sface
 from xfvlib.notebook import processor
+from xfvlib.pairs import orl_photo_path
 from xfvlib.sweep import connected, one_torch_thread, read_costs
 
 RUNS = 7
@@ -133,6 +135,19 @@ def gradients_table(model, network, image, channels, runs=RUNS):
     print("operations are counted as in plain convolutions, of which wide ones by tiles need fewer.")
 
 
+def parts_table(model, image):
+    """Where the time of all channel gradients goes, by kind of operation."""
+    with torch.profiler.profile() as profile:
+        streamed(model, image, model.dim)
+    spent = {one.key: one.self_cpu_time_total for one in profile.key_averages()}
+    print("\n| operation | share of the time |\n|---|---|")
+    for name in sorted(spent, key=spent.get)[:-7:-1]:
+        print(f"| {name} | {spent[name] / sum(spent.values()):.0%} |")
+    convolutions = [layer for layer in model.network.modules() if isinstance(layer, torch.nn.Conv2d)]
+    depthwise = sum(layer.groups > 1 for layer in convolutions)
+    print(f"\n{depthwise} of the {len(convolutions)} convolutions are depthwise, of nine products a value.")
+
+
 REUSED = ("fggb", "occlusion", "corrrise", "xface")
 
 
@@ -178,9 +193,13 @@ def reading_table():
             times.append(time.perf_counter() - start)
         read.append(times)
     first, again = (statistics.median(times) for times in zip(*read))
+    photos = [orl_photo_path(f"s{person}/1") for person in range(1, 11)]
+    detect = lambda kind: [xfv.alignment.find_landmarks(photo, kind, centred=True) for photo in photos]
+    yunet, dlib = seconds(partial(detect, "arcface"), partial(detect, "dlib"), runs=3)
     print("\n### Reading all 400 ORL crops, seconds\n\n| | s |\n|---|---|")
     print(f"| from the photographs, at the kept landmarks | {first:.2f} |")
     print(f"| again, from memory | {again:.2f} |")
+    print(f"\nLandmarks of a photograph take YuNet {100 * yunet:.1f} ms, dlib {100 * dlib:.0f} ms.")
 
 
 PEAK = r"""
@@ -194,7 +213,7 @@ channels, kind = int(sys.argv[1]), sys.argv[2]
 if kind == "iresnet":
     model = xfv.FaceModel(frozen(IResNet((3, 4, 14, 3))))
 else:
-    model = xfv.load_model()
+    model = xfv.load_model("dlib-resnet")
     model.network.fc = nn.Linear(256, channels, bias=False)  # memory only: a wider embedding of random weights
     model.dim = channels
 image = torch.rand(3, *model.size)
@@ -459,7 +478,10 @@ def main():
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     print(f"{processor()}, {torch.get_num_threads()} threads, {versions}; medians of 3 to {RUNS} runs")
     model, pairs = xfv.load_model(), xfv.load_pairs("orl")
-    gradients_table(model, model.network, pairs[0].a, model.dim)
+    gradients_table(model, load_sface(), pairs[0].a, model.dim, runs=3)
+    parts_table(model, pairs[0].a)
+    dlib = xfv.load_model("dlib-resnet")
+    gradients_table(dlib, dlib.network, xfv.load_pairs("orl", model=dlib)[0].a, dlib.dim)
     torch.manual_seed(0)
     network = IResNet((3, 4, 14, 3))
     iresnet = FaceModel(frozen(copy.deepcopy(network)), name="IResNet-50, random weights (timing only)")

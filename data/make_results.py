@@ -79,7 +79,7 @@ def seconds_a_pair(model, pairs, methods, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("setting", choices=("orl", "lfw"), help="dlib-resnet on ORL, or MobileFaceNet on LFW")
+    parser.add_argument("setting", choices=("orl", "lfw"), help="SFace on ORL, or MobileFaceNet on LFW")
     parser.add_argument("--lfw", type=Path, help="folder with pairs.txt and the photographs")
     parser.add_argument("--weights", type=Path, help="checkpoint of the MobileFaceNet")
     parser.add_argument("--pairs", type=int, default=100, help="genuine pairs, and as many impostor pairs (100)")
@@ -88,8 +88,7 @@ def main():
     model, pairs = setting(arguments)
     methods = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS}
     if arguments.setting == "orl":
-        # dlib's last feature map has 2×2 places
-        methods |= VARIANTS | {"grad_cam, 8×8": {"method": "grad_cam", "layer": "blocks.9"}}
+        methods |= VARIANTS
     many = pairs.draw(arguments.pairs)
     seconds = seconds_a_pair(model, many, methods, WORK / arguments.setting / "seconds.json")
     with connected() as client:

@@ -37,9 +37,8 @@ globals().update(examples(model, pairs))  # in place of the pairs that this note
 print(model, pairs, sep="\\n")
 """
 NOTE = """**Run on another recogniser or other pairs.** What is computed from `model` and `pairs` is that of `{name}`.
-The text was written for dlib-resnet on ORL, and the numbers in it are of that run. Tables read from `data/results`, and
-what is computed for comparison with them, are of dlib-resnet on ORL, too, or of MobileFaceNet on LFW where they say
-so."""
+The text was written for sface on ORL, and the numbers in it are of that run. Tables read from `data/results`, and what
+is computed for comparison with them, are of dlib-resnet on ORL, the former default, or of MobileFaceNet on LFW."""
 MISSING = "No description has been provided for this image"
 PAGE = (
     "<!doctype html><meta charset=utf-8><title>{title}</title>"

@@ -26,6 +26,7 @@ from xfvlib.models.frozen import ByTiles, _is_wide, frozen
 from xfvlib.models.ir import IR
 from xfvlib.models.iresnet import IResNet
 from xfvlib.models.mobilefacenet import MobileFaceNet
+from xfvlib.models.sface import SFace
 
 # --- published layouts, as key → shape, and the same networks written plainly on those keys ---
 
@@ -628,6 +629,7 @@ def test_explanations_work_on_every_family_alike(tmp_path):
 
 
 DOCUMENTED = {
+    "sface": (SFace, (112, 112)),
     "dlib-resnet": (DlibResNet, (150, 150)),
     "IResNet-18": (lambda: IResNet((2, 2, 2, 2)), (112, 112)),
     "IResNet-34": (lambda: IResNet((3, 4, 6, 3)), (112, 112)),

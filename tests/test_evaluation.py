@@ -93,8 +93,10 @@ def test_scores_are_the_cosines_of_the_pairs(model, pairs):
     assert np.allclose(xfv.scores(model, some), expected, atol=1e-6)
 
 
-def test_kept_threshold_is_the_computed_one(pairs):
-    model = xfv.load_model()
+@pytest.mark.parametrize("name", ["sface", "dlib-resnet"])
+def test_kept_threshold_is_the_computed_one(name):
+    model = xfv.load_model(name)
+    pairs = xfv.load_pairs("orl", model=model)
     kept, source = model.threshold, model.threshold_source
     eer, threshold = xfv.calibrate(model, pairs.all_pairs())
     assert threshold == pytest.approx(kept, abs=2e-4) and model.threshold_source == source

@@ -90,8 +90,8 @@ def test_verification_files_of_all_writers(tmp_path, arcface, content, writer):
 
 def test_aligned_crops_are_aligned_anew_for_a_model_of_the_other_alignment(tmp_path, content):
     (tmp_path / "lfw.bin").write_bytes(WRITERS["protocol 4"](*content))
-    pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin")
-    model = xfv.load_model()
+    model = xfv.load_model("dlib-resnet")
+    pairs = xfv.load_pairs("lfw", bin=tmp_path / "lfw.bin", model=model)
     scores = xfv.scores(model, pairs)
     assert pairs[0].a.shape == (3, 150, 150)
     assert scores[pairs.labels].min() > scores[~pairs.labels].max()
@@ -460,14 +460,14 @@ def test_a_photograph_without_a_face_is_refused_unless_the_data_set_is_known_to_
         assert not own_cache.exists() and not pairs.images.supposed
     for _ in range(2):  # found, and kept
         pairs = xfv.load_pairs("lfw", root=tmp_path)
-        assert pairs[0].a.shape == (3, 150, 150) and pairs.images.supposed == {"Person_1/0001"}
+        assert pairs[0].a.shape == (3, 112, 112) and pairs.images.supposed == {"Person_1/0001"}
     assert len(list((own_cache / "landmarks").iterdir())) == 2
 
 
 def test_a_face_supposed_for_one_data_set_is_not_taken_for_another(tmp_path, own_cache):
     buffer = io.BytesIO()
     PIL.Image.new("RGB", (230, 280), "grey").save(buffer, "png")
-    assert Crops({"wall": buffer.getvalue()}, centred=True)["wall"].shape == (3, 150, 150)
+    assert Crops({"wall": buffer.getvalue()}, centred=True)["wall"].shape == (3, 112, 112)
     with pytest.raises(ValueError, match="no face was found in image wall"):
         Crops({"wall": buffer.getvalue()})["wall"]
 

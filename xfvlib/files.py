@@ -65,7 +65,7 @@ def read_text(path: str | Path, most: int, what: str) -> str:
 def kept_array(name: str, make: Callable[[], np.ndarray], size: int) -> np.ndarray:
     """The array of that name in the cache folder; one that is missing or damaged is made and kept."""
     path = cache_folder() / f"{name}.npy"
-    with suppress(OSError, ValueError, EOFError):
+    with suppress(OSError, ValueError, EOFError, MemoryError):
         if (kept := np.load(io.BytesIO(read_bytes(path, 1e6, "kept array")))).shape == (size,):
             return kept
     array = make()

@@ -42,7 +42,8 @@ def cascading_randomisation(model: FaceModel, *, seed: int = 0) -> Iterator[tupl
     """Copies of a model in which the layers lose what they have learnt, one more in each, from the embedding back to
     the pixels.
 
-    A layer's numbers are shuffled, so that their distribution and the scale of the activations stay as they are.
+    A layer's numbers are shuffled, so that their distribution and the scale of the activations stay as they are. Layers
+    of one number a channel, norms and PReLUs, are shuffled together with the convolution or matrix before them.
 
     Yields:
         ``(layer, model)``: name of the layer shuffled last, and the copy, which the next step alters further.
@@ -56,7 +57,7 @@ def cascading_randomisation(model: FaceModel, *, seed: int = 0) -> Iterator[tupl
         tensors = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel() > 1]
         for tensor in tensors:
             tensor.data = tensor.detach().flatten()[torch.randperm(tensor.numel(), generator=generator)].view_as(tensor)
-        if tensors:
+        if any(tensor.dim() > 1 for tensor in tensors):
             yield name, randomised
 
 

@@ -207,7 +207,9 @@ def odd_table(rng):
     change = rng.choice([*["label"] * 4, *lenient, "no column", "absent", "empty", "no table"])
     if change == "label":
         table["same"] = [*table.same[:2], value, *table.same[3:]]
-        table = table.astype({"same": rng.choice([object, "boolean"] if value is None or fine else [object])})
+        table = table.astype(
+            {"same": rng.choice([object, "boolean"] if value is None or isinstance(value, bool) else [object])}
+        )
     elif change == "no column":
         table = table.drop(columns=rng.choice(["name_a", "name_b", "same", "fold"]))
     elif change == "index":
@@ -520,6 +522,8 @@ def sensible(option, value):
         return True
     if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0:
         return None
+    if option == "layer" and isinstance(value, str):
+        return value in ("0", "1", "2", "3", "4")  # those of TINY that make a feature map
     if option in COUNTS:
         return is_count(value)
     if option in LENGTHS | NOT_NEGATIVE:
@@ -773,7 +777,9 @@ def channels(rng):
         pairs = rng.choice([FEW, PAIRS, PAIRS[:1], FEW[[]], [], None, list(FEW), FEW[FEW.labels]])
         return case(notebook.examples, TINY, pairs, right=pairs is PAIRS or pairs is FEW)
     if way == "setup":
-        return case(notebook.notebook_setup, value, right=is_count(value, 0) or (False if value is not True else None))
+        return case(
+            notebook.notebook_setup, value, right=is_count(value, 0) or (None if isinstance(value, bool) else False)
+        )
     if way == "versions":
         count, batch = (
             rng.choice([0, 1, 5, -1, NAN, None, "3", 2.0]),
@@ -899,7 +905,7 @@ def removed_bands(rng, bands, fits):
         gone = np.unique(np.array(removed, int)).tolist()
         return equal(PAIR.a - frequency.split_bands(PAIR.a, **bands)[gone].sum(dim=0), 1e-3)(image)
 
-    right = None if right and bands.get("edges") == (3,) and 2 in np.ravel(removed) and len(removed) == 2 else right
+    right = None if right and bands.get("edges") == (3,) and 2 in np.ravel(removed) and np.size(removed) == 2 else right
     return case(frequency.mask_bands, PAIR.a, removed, **bands, right=right, check=check)
 
 

@@ -317,14 +317,14 @@ def odd_landmarks(rng):
         "x for y": points[:, ::-1],
     }
     bad = {
-        "nan": points + np.where(np.arange(10) == rng.randrange(10), NAN, 0)[:, None],
+        "nan": points + np.where(np.arange(5) == rng.randrange(5), NAN, 0)[:, None],
         "infinite": points + [[INF, 0]],
         "one place": points * 0 + 50,
-        "five": points[:5],
+        "ten": np.tile(points, (2, 1)),
         "flat": points.ravel(),
         "empty": points[:0],
         "none": None,
-        "words": [["a", "b"]] * 10,
+        "words": [["a", "b"]] * 5,
         "complex": points + 1j,
         "very far": points * 1e300,
     }

@@ -51,7 +51,7 @@ def fame(
     for name, sign, loss in (("similarity", 1, score), ("dissimilarity", -1, lambda x: 1 - score(x))):
         if part in ("both", name):
             moved = _walked(image, loss, steps, step, stop) - image
-            moved = blurred(torch.einsum("c,chw->hw", torch.tensor(_GREY, device=image.device), moved).abs(), blur)
+            moved = blurred(torch.einsum("c,chw->hw", image.new_tensor(_GREY), moved).abs(), blur)
             total = total + sign * (moved - moved.min()) / (moved.max() - moved.min()).clamp(min=1e-12)
     return total
 

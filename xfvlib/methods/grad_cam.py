@@ -16,8 +16,8 @@ def grad_cam(model: FaceModel, image: Image, reference: Image, *, layer: str | N
         model: a differentiable FaceModel.
         image, reference: ``(3, H, W)``, RGB in [0, 1].
         layer: name of the module of ``model.network`` that makes the feature map, one of :func:`_spatial_layers`; None
-            for the last one, which may be coarse: 2×2 for dlib-resnet, whose ``"blocks.9"`` makes 8×8, and 7×7 for most
-            others.
+            for the last one, which may be coarse: 7×7 for sface and most others, 2×2 for dlib-resnet, whose
+            ``"blocks.9"`` makes 8×8.
 
     Returns:
         ``(H, W)`` on the CPU, interpolated bilinearly: > 0 speaks for a match.

