@@ -312,6 +312,11 @@ def test_landmarks_outside_of_the_photograph_give_a_crop_all_the_same(size):
         assert alignment.crop(Image.new("RGB", size), points, size=(112, 112), kind=kind).shape == (3, 112, 112)
 
 
+def test_another_kind_of_landmarks_is_refused():
+    with pytest.raises(ValueError, match="'arcface'"):
+        alignment.find_landmarks(FACE, "yunet")
+
+
 def test_errors_name_the_photograph(tmp_path):
     Image.new("RGB", (300, 300), "grey").save(tmp_path / "wall.png")
     with pytest.raises(ValueError, match=r"no face was found in wall.png \(300, 300\)"):

@@ -135,7 +135,7 @@ def find_landmarks(photo: Photo, kind: str = "arcface", centred: bool = False) -
 
 def landmark_row(photo: Photo, kind: str = "arcface", centred: bool = False) -> np.ndarray:
     """The numbers of :func:`find_landmarks` in a row, then 1 where the face was only supposed, or 0: ``(11,)``."""
-    photo = read_photo(photo)
+    photo, (_, kind) = read_photo(photo), _known_format((1, 1), kind)
     faces = _detected(photo) if kind == "arcface" else dlib_faces.detected(photo)
     if centred:
         suppose = _supposed if kind == "arcface" else dlib_faces.supposed

