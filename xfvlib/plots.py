@@ -390,10 +390,12 @@ def show_frequency_influence(influence: frequency.FrequencyInfluence) -> None:
     in the middle.
 
     For both images the absolute value, as a share of the larger one's maximum, the directed value, symmetric about 0,
-    and beside them the band's share of the image's energy. A band without a value, NaN, is left white.
+    and beside them the band's share of the image's energy. DC does not count for the scales, and may lie beyond them. A
+    band without a value, NaN, is left white.
     """
     found, energies = torch.stack([influence.a, influence.b]), torch.stack([influence.energy_a, influence.energy_b])
     sizes = found.abs().nan_to_num()
+    sizes[:, 0] = 0
     limit = float(sizes.max()) or 1.0
     scales = [(MAGNITUDE, 0, 1), (SIGNED, -limit, limit), (MAGNITUDE, -6, 0)]
     titles = "absolute, share of largest", "directed, cosine lost", "log10 of the band's energy share"
