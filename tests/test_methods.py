@@ -440,7 +440,7 @@ def test_integrated_gradients_are_complete(tiny, model, pairs, crops):
     ):
         start = torch.zeros_like(a) if baseline == "black" else torch.from_numpy(gaussian_filter(a.numpy(), (0, 2, 2)))
         difference = cosine(network, a, b) - cosine(network, start, b)
-        parts = METHODS["integrated_gradients"](network, a, b, steps=200 if network is tiny else 40, baseline=baseline)
+        parts = METHODS["integrated_gradients"](network, a, b, steps=200 if network is tiny else 300, baseline=baseline)
         assert float(parts.sum()) == pytest.approx(difference, abs=0.02 * abs(difference) + 1e-3)
 
 

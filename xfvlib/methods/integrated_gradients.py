@@ -12,7 +12,8 @@ def integrated_gradients(
     Args:
         model: a differentiable FaceModel.
         image, reference: ``(3, H, W)``, RGB in [0, 1].
-        steps: points of the Gauss–Legendre rule on the way.
+        steps: points of the Gauss–Legendre rule on the way. SFace from black needs some 300 for the sum below, for its
+            cosine does nine tenths of its way in the first eighth.
         baseline: where it begins, one of :data:`xfvlib.perturb.FILLS`.
         batch: points in a forward and backward pass; memory grows with it.
 
