@@ -60,6 +60,8 @@ def examples(model: FaceModel, pairs: PairSet) -> dict[str, object]:
         with suppress(ValueError):  # no landmarks are found
             face_landmarks(two.a)
             people[who(two.name_a)] = [two.name_a, two.name_b]
+        if len(people) == 2:
+            break
 
     def photograph(name):
         source = getattr(pairs.images, "sources", {}).get(name) or orl_photo_path(name)
@@ -68,7 +70,7 @@ def examples(model: FaceModel, pairs: PairSet) -> dict[str, object]:
     shown = [name for two in genuine[:9] for name in (two.name_a, two.name_b)]
     six, close = [pair, genuine[-1], strangers[-1], impostor, stranger, genuine[0]], np.abs(scores - threshold).argmin()
     chosen = {"pair": pair, "impostor": impostor, "close": some[int(close)], "six": six, "shown": shown}
-    return chosen | {"people": dict([*people.items()][:2]), "earlier_layer": None, "photograph": photograph}
+    return chosen | {"people": people, "earlier_layer": None, "photograph": photograph}
 
 
 def processor() -> str:
