@@ -184,6 +184,7 @@ def test_colours_of_print_are_read():
         (written(Image.new("1", (20_000, 20_000)), "PNG"), ValueError, "pixels"),
         (written(Image.new("1", (7_100, 7_100)), "PNG"), ValueError, "7100×7100 pixels"),
         (Image.new("1", (7_100, 7_100)), ValueError, "7100×7100 pixels"),
+        (written(Image.new("1", (40_000_000, 1)), "PNG"), ValueError, "40000000×1 pixels"),
         (written(FACE, "JPEG")[:3000], ValueError, "damaged"),
         (b"", ValueError, "JPEG or PNG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n", ValueError, "cannot identify"),
@@ -296,6 +297,14 @@ def test_the_outermost_pixels_of_a_scan_are_not_continued():
     grey[:, 0] = 255
     landmarks = (alignment.TEMPLATE - 56) * 0.6 + [30, 56]
     assert alignment.crop(Image.fromarray(grey), landmarks).max() < 0.6
+
+
+def test_the_crop_of_a_grey_photograph_is_grey_up_to_its_border_and_beyond():
+    grey = Image.new("RGB", (92, 112), (128, 128, 128))
+    kept = pd.read_csv(DATA / "orl_landmarks.csv", index_col="name").filter(regex="^arcface [xy]")
+    for points in kept.to_numpy().reshape(-1, 5, 2):  # in three of them sampling leaves a pixel of the border black
+        crop = alignment.crop(grey, points)
+        assert crop.min() == crop.max() == crop[0, 0, 0]
 
 
 def test_each_thread_has_a_detector_of_its_own():

