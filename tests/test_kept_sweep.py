@@ -88,19 +88,11 @@ def test_every_method_was_scored_on_these_pairs(setting):
 
 
 def test_a_pair_of_the_comparison_is_what_is_computed_now(dlib_model, dlib_pairs):
-    model, pairs = dlib_model, dlib_pairs
     table, settings = read_table(RESULTS / "methods_orl.parquet")
     first = table[table.pair == 0]
-    chosen = pairs[
-        [
-            pairs.table[["name_a", "name_b"]]
-            .agg(tuple, axis=1)
-            .tolist()
-            .index((first.name_a.iloc[0], first.name_b.iloc[0]))
-        ]
-    ]
+    pair = dlib_pairs.pair(first.name_a.iloc[0], first.name_b.iloc[0])
     now = deletion_table(
-        model, chosen, ["fggb", "xssab"], settings["metrics"], threshold=settings["threshold"], controls=False
+        dlib_model, [pair], ["fggb", "xssab"], settings["metrics"], threshold=settings["threshold"], controls=False
     )
     both = now.merge(first, on=["method", "metric", "ranking", "masked", "fill"], suffixes=("", "_kept"))
     assert len(both) == len(now) and np.allclose(np.stack(both.scores), np.stack(both.scores_kept), atol=0.003)
