@@ -298,6 +298,13 @@ def test_the_outermost_pixels_of_a_scan_are_not_continued():
     assert alignment.crop(Image.fromarray(grey), landmarks).max() < 0.6
 
 
+def test_no_pixel_of_an_evenly_grey_photograph_is_left_black():
+    grey = Image.new("RGB", (92, 112), (128, 128, 128))
+    for row in pd.read_csv(DATA / "orl_landmarks.csv", index_col="name").filter(regex="^arcface [xy]").to_numpy():
+        crop = alignment.crop(grey, row.reshape(5, 2))
+        assert crop.min() == crop.max()
+
+
 def test_each_thread_has_a_detector_of_its_own():
     expected = alignment.find_landmarks(orl_photo_path("s1/1"))
     with ThreadPoolExecutor(4) as threads:

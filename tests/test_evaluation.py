@@ -103,6 +103,25 @@ def test_kept_threshold_is_the_computed_one(name):
     assert eer < 0.005
 
 
+def test_intervals_over_people_hold_the_mean_where_those_over_pairs_do_not():
+    rng, held = np.random.default_rng(0), []
+    for _ in range(100):
+        people = np.array([rng.choice(20, 2, replace=False) for _ in range(80)])
+        values = rng.normal(size=20)[people].sum(axis=1) + 0.5 * rng.normal(size=80)
+        intervals = (ev.mean_interval(values, who, draws=200) for who in (people, None))
+        held.append([low <= 0 <= high for _, low, high in intervals])
+    by_person, by_pair = np.mean(held, axis=0)
+    assert by_person > 0.9 and by_pair < 0.75
+    weights = ev.weights_by_person([["a", "b"], ["b", "a"], ["a", "a"], ["b", "b"]], draws=500)
+    assert np.array_equal(weights[:, 0], weights[:, 1]) and np.array_equal(weights[:, 0], weights[:, 2] * weights[:, 3])
+    assert np.array_equal(weights[:, 2], ev.weights_by_person(["a", "b"], draws=500)[:, 0])
+    for wrong, said in (([], "names"), ([0.5, 0.1], "names"), (["a", "a"], "two or more"), ([[["a"]]], "names")):
+        with pytest.raises(ValueError, match=said):
+            ev.weights_by_person(wrong)
+    with pytest.raises(ValueError, match="2 values and people of 3 pairs"):
+        ev.mean_interval([0.1, 0.2], ["a", "b", "c"])
+
+
 def test_mean_interval_holds_the_mean_as_often_as_it_promises():
     draws = np.random.default_rng(0).normal(0.3, 1, (200, 40))
     mean, low, high = np.array([ev.mean_interval(sample, draws=400) for sample in draws]).T

@@ -273,12 +273,12 @@ def _template_crop(photo, landmarks, size):
         small = photo.resize([max(1, round(side / abs(turn))) for side in photo.size], reducing_gap=3)
         return _template_crop(small, (landmarks + 0.5) * np.divide(small.size, photo.size) - 0.5, size)
     coefficients = (turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag)
-    turned = lambda image, resample: np.asarray(
-        image.transform((size, size), Image.Transform.AFFINE, coefficients, resample), np.float32
-    )
-    inside = turned(Image.new("L", photo.size, 255), Image.Resampling.NEAREST)[..., None] / 255
-    found = _continued(turned(photo, Image.Resampling.BICUBIC) * inside, inside)
-    return np.round(found).astype(np.uint8)
+    turned = photo.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
+    y, x = np.mgrid[:size, :size] + 0.5
+    source = turn * (x + 1j * y) + shift
+    past = [np.abs(at - side / 2) - side / 2 for at, side in zip((source.real, source.imag), photo.size)]
+    inside = np.float32(np.maximum(*past) < -1e-3)[..., None]  # what lies on the border, PIL may leave black
+    return np.round(_continued(np.asarray(turned) * inside, inside)).astype(np.uint8)
 
 
 def _continued(colours, weight):
