@@ -3,11 +3,13 @@
 # make test       lint, format, types, unit tests with the examples of the docstrings, then nbval over the notebooks
 # make test-portable
 #                 unit tests and nbval as on a processor without AVX-512, then nbval with one thread
+# make test-browser
+#                 what readers click, in Debian's chromium (package chromium); installs playwright into .venv
 # make check      lint, format and types only
 # make lab        open the notebooks in JupyterLab
 # make bench      speed and memory, as a table
 # make campaign   thousands of odd inputs, and what became of each
-# make results    the kept tables of frequency, the sweep over ORL, deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
+# make results    the kept tables of frequency, interaction, the sweep over ORL, deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
 #                 make results LFW=folder WEIGHTS=mobilefacenet.pt
 # make notebooks  execute the notebooks in place, for committing
 # make clean      remove everything that was made, .venv included
@@ -25,7 +27,7 @@ UNIT = $(BIN)/python -m pytest -n 2 --dist loadfile
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks/*.ipynb
 AVX2 = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 
-.PHONY: workbook check test test-portable lab bench campaign results notebooks clean
+.PHONY: workbook check test test-portable test-browser lab bench campaign results notebooks clean
 
 workbook: $(READY)
 	$(BIN)/python notebooks/build.py $(if $(CHOICE),--choice $(CHOICE))
@@ -44,6 +46,10 @@ test-portable: $(READY)
 	$(AVX2) $(NBVAL)
 	OMP_NUM_THREADS=1 $(NBVAL) -n 2 --dist loadfile
 
+test-browser: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
+	$(BIN)/python -m pytest tests/test_browser.py
+
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
@@ -56,6 +62,9 @@ campaign: $(READY)
 results: $(READY)
 	$(BIN)/python data/make_frequency.py orl
 	$(if $(LFW),$(BIN)/python data/make_frequency.py lfw --lfw $(LFW) --weights $(WEIGHTS))
+	$(BIN)/python data/make_interaction.py orl
+	$(BIN)/python data/make_interaction.py dlib
+	$(if $(LFW),$(BIN)/python data/make_interaction.py lfw --lfw $(LFW) --weights $(WEIGHTS))
 	$(BIN)/python data/make_orl_sweep.py
 	$(BIN)/python data/make_results.py orl
 	$(if $(LFW),$(BIN)/python data/make_results.py lfw --lfw $(LFW) --weights $(WEIGHTS))

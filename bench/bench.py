@@ -27,6 +27,7 @@ from xfvlib import FaceModel
 from xfvlib.faithfulness import deletion_rows, deletion_table, progressively, settings_of
 from xfvlib.frequency import frequency_influence, gradient_influence, prepare_bands, split_bands
 from xfvlib.gradients import each_channel_gradient
+from xfvlib.interaction import PLACES, interaction, matrix_of, places_of, prepare_places
 from xfvlib.models.frozen import frozen
 from xfvlib.models.iresnet import IResNet
 from xfvlib.models.sface import load_sface
@@ -180,6 +181,28 @@ def reuse_table(model, pairs, partners=(1, 3, 10, 100)):
         (whole,) = seconds(partial(all_pairs, method), runs=1)
         costs = " | ".join(f"{1000 * (2 * first / k + 2 * second):.0f}" for k in partners)
         print(f"| {name} | {1000 * first:.0f} | {1000 * second:.1f} | {costs} | {1000 * whole / 6:.0f} |", flush=True)
+
+
+def interaction_table(model, pairs):
+    """Every place of one image with every place of the other: R + S forward passes, and a matrix product a partner."""
+    print(f"\n### Interaction of the places of a pair, {model.name}\n")
+    print("| places | couples | forward passes | s a pair | times the bare passes | further partner, ms |")
+    print("|---|---|---|---|---|---|")
+    pair = pairs[0]
+    for kind in PLACES:
+        places = places_of(model, kind)
+        prepared = [prepare_places(model, image, places) for image in (pair.a, pair.b)]
+        count = len(places.names)
+        images = pair.a.expand(count, -1, -1, -1)
+
+        def bare(images=images):
+            with torch.no_grad():
+                return [model.embed(some) for _ in range(2) for some in images.split(32)]
+
+        ours, least, further = seconds(
+            lambda places=places: interaction(model, pair, places), bare, lambda both=prepared: matrix_of(*both)
+        )
+        print(f"| {kind} | {count**2:,} | {2 * count} | {ours:.2f} | {ours / least:.2f} | {1000 * further:.2f} |")
 
 
 def reading_table():
@@ -488,6 +511,7 @@ def main():
     gradients_table(iresnet, network, torch.rand(3, 112, 112), channels=48, runs=5)
     reuse_table(model, pairs)
     frequency_table(model, pairs)
+    interaction_table(model, pairs)
     reading_table()
     bin_table()
     memory_table()

