@@ -1,13 +1,16 @@
-"""Averages for the frequency notebooks: Parquet files in ``results/``, each with the settings that made it.
+"""Tables for the frequency notebooks, ``results/frequency_….parquet``, each with the settings that made it.
 
     python data/make_frequency.py orl
     python data/make_frequency.py lfw --lfw LFW --weights MOBILEFACENET.pt
 
-A file that exists is kept: delete it to have it computed again. About 20 minutes for "orl", 10 for "lfw" on 2 cores.
+SFace on ORL, or a MobileFaceNet on LFW. Every row names both images of its pair, so that intervals can draw people
+again. Influence of bands is a list in the order of the bands, DC first. A file that exists is kept: delete it to have
+it computed again.
 """
 
 import argparse
 import time
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -15,34 +18,126 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import frequency as fq
+from xfvlib.alignment import face_regions
 from xfvlib.conditions import morph, reduced
-from xfvlib.evaluation import calibrate, embed_images, mean_interval, scores
+from xfvlib.evaluation import calibrate, embed_images, scores
 from xfvlib.files import DATA, write_whole
+from xfvlib.interaction import matrix_of
 from xfvlib.methods import embedding_of
-from xfvlib.pairs import PairSet
+from xfvlib.pairs import PairSet, person
 from xfvlib.perturb import embed_versions
 
 SEED = 0
 
 
-def kept(name, settings, compute):
-    """Compute a table unless its file exists, and store it with its settings."""
-    path = DATA / "results" / f"{name}.parquet"
+def kept(path, settings, compute):
+    """Compute a table unless its file exists, and store it with its settings; cosines to 0.0001."""
     if path.exists():
         return
     start = time.perf_counter()
     table = compute()
-    table.attrs = settings | {"seed": SEED, "torch": torch.__version__, "seconds": round(time.perf_counter() - start)}
-    write_whole(path, lambda temporary: table.to_parquet(temporary, index=False))
-    print(f"{path.name}: {len(table)} rows, {table.attrs['seconds']} s", flush=True)
+    table.attrs |= settings | {"seed": SEED, "torch": torch.__version__, "seconds": round(time.perf_counter() - start)}
+    for name, cells in table.items():
+        if isinstance(cells[0], (np.ndarray, torch.Tensor)):  # Parquet has lists of numbers, but no tables of them
+            digits = 7 if "energy" in name else 4
+            table[name] = [None if x is None else np.asarray(x, np.float32).ravel().round(digits) for x in cells]
+    write_whole(path, lambda temporary: table.to_parquet(temporary, index=False, compression="zstd"))
+    print(f"{path.name}: {len(table)} rows, {path.stat().st_size:,} bytes, {table.attrs['seconds']} s", flush=True)
 
 
-def mistakes_and_more(model, pairs, impostors):
-    """PairSet of all genuine pairs, all false accepts and ``impostors`` other impostor pairs, drawn."""
-    accepted = scores(model, pairs) >= model.threshold
-    rest = np.flatnonzero(~pairs.labels & ~accepted)
-    drawn = np.random.default_rng(SEED).choice(rest, min(impostors, len(rest)), replace=False)
-    return pairs[np.sort(np.concatenate([np.flatnonzero(pairs.labels | accepted), drawn]))]
+def names(pair):
+    return {"name_a": pair.name_a, "name_b": pair.name_b, "same": pair.same}
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def influence(model, pairs, most, width):
+    """Influence of every band, with the ``probe`` and with the ``reference`` masked: of each outcome among all pairs at
+    most ``most`` pairs, drawn."""
+    pairs, rng = pairs.all_pairs(), np.random.default_rng(SEED)
+    outcomes = 2 * pairs.labels + (scores(model, pairs) >= model.threshold)
+    drawn = [rng.permutation(np.flatnonzero(outcomes == one))[:most] for one in range(4)]
+    found = fq.influence_table(model, pairs[np.sort(np.concatenate(drawn))], width=width)
+    groups = found.groupby(["pair", "name_a", "name_b", "outcome", "score", "side"], observed=True)
+    table = groups.influence.apply(lambda some: some.to_numpy()).unstack("side")
+    table = table.rename(columns=str).reset_index().drop(columns="pair")
+    table.attrs["energy"] = found.groupby("band").energy.mean().round(6).tolist()
+    return table.assign(same=table.outcome.isin(["true accept", "false reject"]))
+
+
+def cutoffs(model, pairs, count, cuts):
+    """Cosine of every pair with what passes each cut-off, of the probe ("one") or of both images."""
+    pairs, rows = pairs.draw(count, SEED), []
+    whole = embed_images(model, pairs)
+    for kind in fq.CUTOFFS:
+        masks = torch.stack([fq.cutoff_mask(model.size, cut, kind) for cut in cuts])
+        passed = {name: fq.masked_embeddings(model, pairs.image(name), masks) for name in pairs.names}
+        for pair in pairs.table.itertuples():
+            for masked, partner in (("one", whole[pair.name_b]), ("both", passed[pair.name_b])):
+                values = (passed[pair.name_a] * partner).sum(dim=1)
+                rows.append(names(pair) | {"kind": kind, "masked": masked, "scores": values})
+    return pd.DataFrame(rows)
+
+
+def controls(model, pairs, count, draws, width):
+    """Genuine pairs: what is lost with each band of the probe, and with each control in its place, mean of the draws.
+
+    Phases are swapped with photographs of others, and, "swapped, same", of the same person. ``taken`` is the share of
+    all frequencies that a match of energy takes.
+    """
+    rows, rng, some = [], np.random.default_rng(SEED), pairs.draw(count, SEED)
+    for number, pair in enumerate(some[some.labels]):
+        prepared, partner = fq.prepare_bands(model, pair.a, width=width), embedding_of(model, pair.b)
+        others = [name for name in pairs.names if name not in (pair.name_a, pair.name_b)]
+        seeds, spared = range(draws * number, draws * (number + 1)), fq.band_masks(pair.a, width=width)
+        masks = [fq.energy_matched_masks(pair.a, prepared["energy"], generator(seed), spared) for seed in seeds]
+        sources = {kind: [*map(generator, seeds)] for kind in ("energy", "scrambled")}
+        for kind, same in (("swapped", False), ("swapped, same", True)):
+            known = [name for name in others if (person(name) == person(pair.name_a)) == same]
+            sources[kind] = [pairs.image(name) for name in rng.permutation(known)[:draws]]
+        changed = {"taken out": [prepared["without"]]}
+        for kind, each in sources.items():
+            how = kind.split(",")[0]
+            changed[kind] = [fq.control_embeddings(model, pair.a, how, one, width=width) for one in each]
+        about = names(pair) | {
+            "energy": prepared["energy"],
+            "taken": (torch.stack(masks) < 1).float().mean(dim=(0, 2, 3)),
+        }
+        for kind, each in changed.items():
+            if each:  # some people have no third photograph
+                lost = [fq.lost_by_band(prepared | {"without": one}, partner) for one in each]
+                rows.append(about | {"kind": kind, "lost": torch.stack(lost).mean(dim=0)})
+    return pd.DataFrame(rows)
+
+
+def deletion(model, pairs, count, width):
+    """Cosine and energy while bands go, in orders of the influence with as many images masked as lose bands.
+
+    Of impostor pairs those against the match go first. Insertion in an order is deletion in the reverse order, read
+    backwards.
+    """
+    rows = []
+    for number, pair in enumerate(pairs.draw(count, SEED)):
+        for masked in ("one", "both"):
+            found = fq.frequency_influence(model, pair, masked=masked, width=width)
+            for by in fq.BAND_ORDERS:
+                order = fq.order_bands(found.a if pair.same else -found.a, by, seed=SEED + number)
+                second = order if masked == "both" else None
+                values, energy = fq.band_deletion_scores(model, pair, order, second, width=width)
+                rows.append(names(pair) | {"order": by, "masked": masked, "scores": values, "energy": energy})
+    return pd.DataFrame(rows)
+
+
+def estimates(model, pairs, count, groups, width):
+    """Influence of the probe's bands by taking them out, and its estimates from gradients along so many paths."""
+    rows = []
+    for pair in pairs.draw(count, SEED):
+        ways = {"taken out": fq.frequency_influence(model, pair, width=width)}
+        ways |= {f"{n} paths": fq.gradient_influence(model, pair, groups=n, width=width) for n in groups}
+        rows += [names(pair) | {"way": way, "lost": found.a} for way, found in ways.items()]
+    return pd.DataFrame(rows)
 
 
 def local_influence(model, image, reference, regions, width):
@@ -56,177 +151,93 @@ def local_influence(model, image, reference, regions, width):
     return (whole - torch.stack(without)) @ partner
 
 
-def averages(model, pairs, width):
-    return average_influence(fq.influence_table(model, pairs, width=width))
-
-
-def average_influence(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean influence of every band with its 95 % bootstrap interval over pairs, by outcome.
-
-    Args:
-        table: as from :func:`influence_table`; both sides of a pair are averaged.
-
-    Returns:
-        pandas table with columns ``outcome, band, mean, low, high, energy, pairs``; outcomes of fewer than two pairs
-        are left out.
-
-    Raises:
-        ValueError: no outcome has two pairs, a pair is in the table twice, or NaN.
-    """
-    rows = []
-    for outcome, some in table.groupby("outcome", observed=True):
-        wide = some.groupby(["pair", "band"]).influence.mean().unstack()
-        if len(wide) >= 2:
-            found = {"outcome": outcome, "band": wide.columns}
-            found |= zip(("mean", "low", "high"), mean_interval(wide, draws=1000))
-            rows.append(pd.DataFrame(found).assign(energy=some.groupby("band").energy.mean().array, pairs=len(wide)))
-    if not rows or table.duplicated(["pair", "side", "band"]).any():
-        raise ValueError(f"{table.pair.nunique()} pairs; two pairs or more of an outcome are needed, and no rows twice")
-    return pd.concat(rows, ignore_index=True)
-
-
-def control(model, pairs, count, width, draws):
-    """Influence of every band beside that of random frequencies of its energy, genuine pairs."""
-    chosen, rows = pairs.draw(count, SEED), []
-    for number, pair in enumerate(chosen[chosen.labels]):
-        found = fq.frequency_influence(model, pair, width=width, control=draws, seed=SEED + number)
-        for side, values, drawn in (("probe", found.a, found.control_a), ("reference", found.b, found.control_b)):
-            columns = {
-                "influence": values,
-                "control": drawn.mean(dim=0),
-                "spread": drawn.std(dim=0),
-                "above": (drawn < values).float().mean(dim=0),
-            }
-            rows.append(
-                pd.DataFrame(
-                    {"pair": number, "side": side, "band": range(len(values))}
-                    | {k: v.numpy() for k, v in columns.items()}
-                )
-            )
-    return pd.concat(rows, ignore_index=True)
-
-
-def deletion(model, pairs, count, width):
-    """Cosine and energy while bands go; insertion in an order is deletion in the reverse order, read backwards."""
-    rows = []
-    for number, pair in enumerate(pairs.draw(count, SEED)):
-        found = fq.frequency_influence(model, pair, width=width)
-        sign = 1 if pair.same else -1
-        for order in fq.BAND_ORDERS:
-            order_a, order_b = (
-                fq.order_bands(sign * values, order, seed=SEED + number) for values in (found.a, found.b)
-            )
-            for masked, other in (("one", None), ("both", order_b)):
-                score, energy = fq.band_deletion_scores(model, pair, order_a, other, width=width)
-                rows.append(
-                    {
-                        "pair": number,
-                        "same": pair.same,
-                        "order": order,
-                        "masked": masked,
-                        "scores": score,
-                        "energy": energy,
-                    }
-                )
+def regions(model, pairs, count, width):
+    """Influence of every band in every region of the probe, whose ``area`` is a share of the picture; and of the whole
+    band, to see whether the regions add up."""
+    places, rows = face_regions(model) | {"whole": torch.ones(model.size)}, []
+    for pair in pairs.draw(count, SEED):
+        for (region, weights), lost in zip(places.items(), local_influence(model, pair.a, pair.b, places, width)):
+            rows.append(names(pair) | {"region": region, "area": float(weights.mean()), "lost": lost})
     return pd.DataFrame(rows)
 
 
-def agreement(model, pairs, count, width):
-    """Influence of every band by taking it out, and its estimates from gradients."""
-    rows = []
-    for number, pair in enumerate(pairs.draw(count, SEED)):
-        found = {"masking": fq.frequency_influence(model, pair, width=width)}
-        for groups in (1, 4, 16, 1000):
-            found[f"{groups} groups" if groups < 1000 else "a group a band"] = fq.gradient_influence(
-                model, pair, groups=groups, width=width
-            )
-        for side in ("a", "b"):
-            columns = {way: getattr(f, side).numpy() for way, f in found.items()}
-            rows.append(pd.DataFrame({"pair": number, "side": side, "band": range(len(found["masking"].a))} | columns))
-    return pd.concat(rows, ignore_index=True)
+def resolution(model, pairs, count, influenced, factors, width):
+    """Cosine of ``count`` pairs of each kind, the probe reduced ("high–low") or both images.
 
-
-def where(model, pairs, count, width):
-    """Influence of every band in every region, one image masked; and of the whole band, to see whether the regions add
-    up."""
-    regions, rows = xfv.alignment.face_regions(model), []
-    everywhere = {"whole": torch.ones(model.size)}
-    for number, pair in enumerate(pairs.draw(count, SEED)):
-        values = local_influence(model, pair.a, pair.b, regions | everywhere, width)
-        for region, line in zip(regions | everywhere, values):
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "pair": number,
-                        "same": pair.same,
-                        "region": region,
-                        "band": range(len(line)),
-                        "influence": line.numpy(),
-                    }
-                )
-            )
-    return pd.concat(rows, ignore_index=True)
-
-
-def resolution(model, pairs, count, factors, width):
-    """Influence of every band, high–low and low–low pairs, for the masked image's resolution; band −1 holds the scores
-    of all pairs."""
-    rows = []
-    chosen = pairs.draw(count, SEED)
-    high = embed_images(model, pairs)
+    Of ``influenced`` of them also what is lost with each band of the reduced probe, and, high–low, the interaction of
+    its bands with the whole reference's: ``matrix``, (B × B), row after row.
+    """
+    pairs, rows = pairs.draw(count, SEED), []
+    high, some = embed_images(model, pairs), pairs.draw(influenced, SEED)
+    whole = {name: fq.prepare_bands(model, pairs.image(name), width=width) for name in some.table.name_b}
+    drawn = {*zip(some.table.name_a, some.table.name_b)}
     for factor in factors:
-        small = PairSet(pairs.name, pairs.table, {name: reduced(pairs.image(name), factor) for name in pairs.names})
+        small = PairSet("reduced", pairs.table, {name: reduced(pairs.image(name), factor) for name in pairs.names})
         low = embed_images(model, small)
-        for number, row in enumerate(pairs.table.itertuples()):
-            for kind, a, b in (("high–low", low, high), ("low–low", low, low)):
-                rows.append((factor, kind, number, bool(row.same), -1, float(a[row.name_a] @ b[row.name_b])))
-        for number, row in enumerate(chosen.table.itertuples()):
-            prepared = fq.prepare_bands(model, small.image(row.name_a), width=width)
+        for pair in pairs.table.itertuples():
+            probe = None
+            if (pair.name_a, pair.name_b) in drawn:
+                probe = fq.prepare_bands(model, small.image(pair.name_a), width=width)
             for kind, other in (("high–low", high), ("low–low", low)):
-                lost = fq.lost_by_band(prepared, {"embedding": other[row.name_b]})
-                rows += [(factor, kind, number, bool(row.same), band, float(value)) for band, value in enumerate(lost)]
-    return pd.DataFrame(rows, columns=["factor", "kind", "pair", "same", "band", "value"])
+                score = float(low[pair.name_a] @ other[pair.name_b])
+                lost = None if probe is None else fq.lost_by_band(probe, {"embedding": other[pair.name_b]})
+                matrix = matrix_of(probe, whole[pair.name_b]) if probe and kind == "high–low" else None
+                known = {"factor": factor, "kind": kind, "score": score, "lost": lost, "matrix": matrix}
+                rows.append(names(pair) | known)
+    return pd.DataFrame(rows).sort_values("lost", key=lambda x: x.isna(), kind="stable", ignore_index=True)
 
 
 def morphs(model, pairs, share, photographs, width):
-    """Pairs of a first photograph, or of its morph with somebody's first, and another photograph: score, influence and
-    energy of bands.
+    """Photographs and morphs against later photographs of their people: score, influence and energy of bands.
 
-    Every person is morphed with the most similar other one and with one drawn.
+    ``kind``: "bona fide", a first photograph; "self-morph", of the first two photographs of one person; "lookalike", of
+    the first ones of a person and the most similar other; "random", of a person and one drawn.
     """
     known = embed_images(model, pairs.all_pairs())
-    people = sorted({name.split("/")[0] for name in known}, key=lambda person: int(person[1:]))
-    first = torch.stack([known[f"{person}/1"] for person in people])
-    alike = (first @ first.T).fill_diagonal_(-1).argmax(dim=1)
-    drawn = np.random.default_rng(SEED).permutation(len(people))
-    couples = {tuple(sorted((i, int(k)))) for i in range(len(people)) for k in (alike[i], drawn[i]) if i != k}
-    suspects = [(i, i, pairs.image(f"{person}/1")) for i, person in enumerate(people)]
-    suspects += [
-        (i, k, morph(pairs.image(f"{people[i]}/1"), pairs.image(f"{people[k]}/1"), share)) for i, k in sorted(couples)
-    ]
-    names = {f"{person}/{j}" for person in people for j in range(2, 2 + photographs)}
-    probes = {name: fq.prepare_bands(model, pairs.image(name), width=width) for name in names}
+    people = sorted({person(name) for name in known}, key=lambda who: int(who[1:]))
+    first = torch.stack([known[f"{who}/1"] for who in people])
+    alike, drawn = (
+        (first @ first.T).fill_diagonal_(-1).argmax(dim=1),
+        np.random.default_rng(SEED).permutation(len(people)),
+    )
+    couples = {tuple(sorted((i, int(k)))): "random" for i, k in enumerate(drawn) if i != k}
+    couples |= {tuple(sorted((i, int(k)))): "lookalike" for i, k in enumerate(alike)}
+    plans = [("bona fide", f"{who}/1", f"{who}/1") for who in people]
+    plans += [("self-morph", f"{who}/1", f"{who}/2") for who in people]
+    plans += [(kind, f"{people[i]}/1", f"{people[k]}/1") for (i, k), kind in sorted(couples.items())]
+    later = range(3, 3 + photographs)
+    trusted = {
+        f"{who}/{j}": fq.prepare_bands(model, pairs.image(f"{who}/{j}"), width=width) for who in people for j in later
+    }
     rows = []
-    for i, k, image in suspects:
-        suspect = fq.prepare_bands(model, image, width=width)
-        for who in sorted({i, k}):
-            for name in (f"{people[who]}/{j}" for j in range(2, 2 + photographs)):
-                trusted = probes[name]
-                rows.append(
-                    {
-                        "morph": i != k,
-                        "person": people[i],
-                        "other": people[k],
-                        "claimed": people[who],
-                        "photograph": name,
-                        "score": float(suspect["embedding"] @ trusted["embedding"]),
-                        "suspect": fq.lost_by_band(suspect, trusted).numpy(),
-                        "trusted": fq.lost_by_band(trusted, suspect).numpy(),
-                        "energy_suspect": suspect["energy"].numpy(),
-                        "energy_trusted": trusted["energy"].numpy(),
-                    }
-                )
+    for kind, one, two in plans:
+        with suppress(ValueError):  # no landmarks are found
+            image = pairs.image(one) if one == two else morph(pairs.image(one), pairs.image(two), share)
+            suspect = fq.prepare_bands(model, image, width=width)
+            for claimed in sorted({person(one), person(two)}):
+                for name in (f"{claimed}/{j}" for j in later):
+                    found = {"name_a": one if one == two else f"{one} + {two}", "name_b": name, "kind": kind}
+                    found |= {"person": person(one), "other": person(two), "claimed": claimed}
+                    found["score"] = float(suspect["embedding"] @ trusted[name]["embedding"])
+                    found["suspect"] = fq.lost_by_band(suspect, trusted[name])
+                    found["trusted"] = fq.lost_by_band(trusted[name], suspect)
+                    found |= {"energy_suspect": suspect["energy"], "energy_trusted": trusted[name]["energy"]}
+                    rows.append(found)
     return pd.DataFrame(rows)
+
+
+TABLES = {
+    "influence": (influence, {"most": 1800, "width": 2}),
+    "cutoffs": (cutoffs, {"count": 300, "cuts": [2, 4, 6, 8, 10, 12, 16, 20, 28, 40]}),
+    "controls": (controls, {"count": 40, "draws": 3, "width": 5}),
+    "deletion": (deletion, {"count": 30, "width": 5}),
+    "regions": (regions, {"count": 40, "width": 10}),
+    "resolution": (resolution, {"count": 300, "influenced": 40, "factors": [1, 2, 4, 8, 16], "width": 5}),
+}
+ORL_ONLY = {
+    "estimates": (estimates, {"count": 8, "groups": [1, 4, 16, 28], "width": 2}),
+    "morphs": (morphs, {"share": 0.5, "photographs": 3, "width": 5}),
+}
 
 
 def main():
@@ -235,28 +246,14 @@ def main():
     parser.add_argument("--lfw", help="folder of LFW in its official layout")
     parser.add_argument("--weights", help="checkpoint of a MobileFaceNet")
     given = parser.parse_args()
-    if given.data == "orl":
-        model = xfv.load_model()
-        pairs = xfv.load_pairs("orl")
-        everything = mistakes_and_more(model, pairs.all_pairs(), 2000)
-    else:
-        model = xfv.load_model(weights=given.weights)
-        pairs = xfv.load_pairs("lfw", root=given.lfw, model=model)
+    model = xfv.load_model(weights=given.weights) if given.data == "lfw" else xfv.load_model()
+    pairs = xfv.load_pairs("lfw", root=given.lfw, model=model) if given.data == "lfw" else xfv.load_pairs("orl")
+    if given.data == "lfw":
         calibrate(model, pairs)
-        everything = pairs.draw(150, SEED)
-    where_from = {"model": model.name, "data": pairs.name, "threshold": model.threshold}
-
-    def table(name, function, on=pairs, **settings):
-        kept(f"{name}_{given.data}", where_from | settings, lambda: function(model, on, **settings))
-
-    table("averages", averages, on=everything, width=2)
-    table("deletion", deletion, count=60 if given.data == "orl" else 40, width=5)
-    if given.data == "orl":
-        table("morphs", morphs, share=0.5, photographs=3, width=5)
-        table("resolution", resolution, count=60, factors=[1, 2, 4, 8, 16], width=5)
-        table("control", control, count=20, width=5, draws=20)
-        table("agreement", agreement, count=20, width=2)
-        table("where", where, count=40, width=10)
+    about = {"model": model.name, "data": pairs.name, "threshold": model.threshold}
+    for name, (function, settings) in (TABLES | (ORL_ONLY if given.data == "orl" else {})).items():
+        path = DATA / "results" / f"frequency_{name}_{given.data}.parquet"
+        kept(path, about | settings, lambda: function(model, pairs, **settings))  # noqa: B023
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from xfvlib.conditions import face_landmarks, morph, reduced
+from xfvlib.alignment import TEMPLATE, crop
+from xfvlib.conditions import apcer, bpcer, detector_scores, face_landmarks, mmpmr, morph, native_scale, reduced
+from xfvlib.frequency import band_energy
 
 NAN, INF = float("nan"), float("inf")
 
@@ -76,3 +78,65 @@ def test_landmarks_lie_inside_the_crop_and_morphs_between_them(face, pairs):
     assert one.shape == (68, 2) and one.min() >= 1 and one.max() <= 148
     between = face_landmarks(morph(face, other))
     assert np.abs(between - (one + two) / 2).mean() < np.abs(one - two).mean()
+
+
+def test_native_scale_is_the_photographs_pixels_for_one_of_the_crop():
+    turned = (TEMPLATE @ [[0.8, 0.6], [-0.6, 0.8]]) * 1.7 + [30, -5]
+    rows = np.stack([TEMPLATE.ravel(), turned.ravel(), TEMPLATE.ravel() / 2])
+    assert native_scale(rows) == pytest.approx([1, 1.7, 0.5])
+    assert native_scale(np.c_[rows, [0, 0, 1]], size=56) == pytest.approx([2, 3.4, 1])
+    for wrong in (TEMPLATE, rows[:, :9], rows * NAN, []):
+        with pytest.raises(ValueError, match="rows"):
+            native_scale(wrong)
+
+
+def test_a_crop_of_native_scale_a_half_holds_no_fine_detail():
+    noise = np.random.default_rng(0).random((130, 130, 3))
+    beyond = []
+    for scale in (0.5, 1):
+        landmarks = scale * (TEMPLATE + 3)
+        assert native_scale(landmarks.ravel()) == pytest.approx(scale)
+        beyond.append(float(band_energy(crop(noise, landmarks), edges=[1, 40])[2]))
+    assert beyond[0] < beyond[1] / 10
+
+
+def test_mmpmr_by_hand():
+    scores = [[[0.9, 0.8], [0.9, 0.7]], [[0.9, 0.1], [0.2, 0.9]], [[0.9, 0.9], [0.1, 0.1]]]
+    assert mmpmr(scores, 0.5).tolist() == [1, 1, 0]
+    assert mmpmr(scores, 0.5, "all").tolist() == [1, 0, 0]
+    assert mmpmr(scores, 0.5, "prodavg").tolist() == [1, 0.25, 0]
+    assert mmpmr(scores, 0.7, "all").tolist() == [1, 0, 0]  # at the threshold is accepted
+    for wrong in ([[0.9]], np.full((1, 2, 3), NAN), np.ones((0, 2, 2))):
+        with pytest.raises(ValueError, match="contributors"):
+            mmpmr(wrong, 0.5)
+    with pytest.raises(ValueError, match="'prodavg'"):
+        mmpmr(scores, 0.5, "mean")
+
+
+def test_apcer_is_that_of_the_worst_kind_and_bpcer_of_bona_fide():
+    values, kinds = [0.9, 0.1, 0.8, 0.7, 0.6], ["a", "a", "b", "b", "b"]
+    assert apcer(values, 0.5) == pytest.approx(0.2) and apcer(values, 0.5, kinds) == 0.5
+    assert apcer(values, 0.7) == pytest.approx(0.4)  # at the threshold it is called an attack
+    assert bpcer([0.1, 0.5, 0.2, 0.3], 0.5) == 0.25 and bpcer([0.1], 0.5) == 0
+    for wrong in ([], [NAN], [[0.5]]):
+        with pytest.raises(ValueError, match="at least one"):
+            bpcer(wrong, 0.5)
+    with pytest.raises(ValueError, match="kinds"):
+        apcer(values, 0.5, kinds[:2])
+
+
+def test_a_detector_has_not_seen_the_people_it_judges():
+    rng = np.random.default_rng(0)
+    people = np.array([[f"p{i}", f"p{i}"] for i in range(30)]).repeat(4, axis=0)
+    attack = np.arange(120) % 2 == 0
+    told = attack + rng.normal(0, 0.3, 120)
+    known = np.eye(30)[np.arange(120) // 4]  # who it is says nothing about others
+    scores = detector_scores(np.c_[told, known], attack, people)
+    assert ((scores > 0) == attack).mean() > 0.85
+    marked = np.repeat(rng.integers(0, 2, 30), 4) > 0  # each person's rows are all of one kind
+    scores = detector_scores(known, marked, people[:, 0])
+    assert len({*scores.round(6)}) <= 2  # nobody's own mark can be known
+    with pytest.raises(ValueError, match="all of one kind"):
+        detector_scores(told[:8, None], attack[:8], np.full(8, "a"))
+    with pytest.raises(ValueError, match="needed"):
+        detector_scores(told, attack, people)

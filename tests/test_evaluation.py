@@ -284,3 +284,18 @@ def test_a_model_on_the_gpu_scores_pairs_on_the_cpu(tiny, tiny_pairs):
     model = deepcopy(tiny).to("cuda")
     assert np.allclose(ev.scores(model, tiny_pairs), ev.scores(tiny, tiny_pairs), atol=1e-3)
     assert all(row.device.type == "cpu" for row in ev.embed_images(model, tiny_pairs).values())
+
+
+def test_auc_of_columns_is_that_of_each_and_draws_repeat_people():
+    rng = np.random.default_rng(0)
+    values, labels = rng.normal(size=(60, 3)).round(1), np.arange(60) % 3 == 0
+    values[:, 1] += labels
+    people = np.array([f"p{i}" for i in range(20)]).repeat(3)
+    found, drawn = ev.auc_by_person(values, labels, people, draws=8, seed=3)
+    assert found == pytest.approx([ev.auc(column, labels) for column in values.T], abs=1e-6)
+    weights = ev.weights_by_person(people, draws=8, seed=3).astype(int)
+    for area, times in zip(drawn, weights):
+        again = [ev.auc(column.repeat(times), labels.repeat(times)) for column in values.T]
+        assert area == pytest.approx(again, abs=1e-5)
+    one_of_a_kind = ev.auc_by_person(values[:4, :1], [True, False, False, False], list("abcd"), draws=50)[1]
+    assert 0 < np.isnan(one_of_a_kind).sum() < 50

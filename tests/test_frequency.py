@@ -1,11 +1,13 @@
+import make_frequency
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from make_frequency import average_influence, local_influence
+from make_frequency import local_influence
 
 import xfvlib as xfv
 from xfvlib import frequency as fq
+from xfvlib.conditions import reduced
 from xfvlib.faithfulness import deletion_area
 
 
@@ -173,6 +175,132 @@ def test_bands_are_taken_out_by_number_list_or_array(crops):
     assert torch.allclose(fq.mask_bands(crops[0], []), crops[0], atol=1e-6)
 
 
+def random(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+REPHASED = {
+    "scrambled": lambda image, chosen: fq.scramble_phases(image, chosen, random()),
+    "swapped": lambda image, chosen: fq.swap_phases(image, chosen, image.flip(2)),
+}
+
+
+@pytest.mark.parametrize("change", REPHASED.values(), ids=REPHASED)
+@pytest.mark.parametrize("size", [(112, 112), (21, 20)], ids=str)
+def test_new_phases_leave_every_amplitude_and_all_other_bands_as_they_are(face, change, size):
+    face = face[:, : size[0], : size[1]]
+    masks = fq.band_masks(face, width=3)
+    changed, before = change(face, masks), fq.spectrum(face)
+    after = torch.fft.fft2(changed)
+    assert changed.shape == (len(masks), *face.shape) and changed.dtype == torch.float32  # real pictures
+    assert torch.allclose(after.abs(), before.abs().expand(after.shape), atol=2e-3)
+    for band, mask in enumerate(masks):
+        assert torch.allclose(after[band, :, ~mask], before[:, ~mask], atol=2e-3)
+        moved = (after[band, :, mask] - before[:, mask]).abs() > 0.1 * before[:, mask].abs()
+        assert moved.float().mean() > 0.5 if band else not moved.any()  # DC stays
+    assert torch.equal(changed[1], change(face, masks[1]))
+
+
+def test_scrambled_phases_are_uniform_and_the_same_in_all_colours(face):
+    everywhere = torch.ones(112, 112, dtype=bool)
+    coloured = face * torch.tensor([1.0, 0.5, 0.25])[:, None, None]
+    first, second = (fq.scramble_phases(coloured, everywhere, random(seed)) for seed in (0, 1))
+    assert torch.allclose(first[0] / 2, first[1], atol=1e-5) and not torch.allclose(first, second, atol=0.1)
+    turned = (torch.fft.fft2(first) * fq.spectrum(coloured).conj())[0, :50].angle()
+    assert abs(torch.polar(torch.ones_like(turned), turned).mean()) < 0.05
+
+
+def test_phases_swapped_with_another_image_are_its_own_and_with_itself_nothing_changes(face, pairs):
+    masks, other = fq.band_masks(face, width=5), pairs[40].a
+    assert torch.allclose(fq.swap_phases(face, masks, face), face.expand(len(masks), 3, 112, 112), atol=1e-5)
+    one = masks[2]
+    turned = torch.fft.fft2(fq.swap_phases(face, one, other))[:, one] * fq.spectrum(other)[:, one].conj()
+    assert (turned.real > 0.999 * turned.abs() - 1e-3).all()
+    with pytest.raises(ValueError, match="one size"):
+        fq.swap_phases(face, masks, other[:, :100])
+
+
+def test_low_pass_and_high_pass_share_the_mean_and_nothing_else(face):
+    for cutoff in (0, 3, 10, 55.5, 80):
+        low, high = (fq.keep_frequencies(face, fq.cutoff_mask((112, 112), cutoff, kind)) for kind in fq.CUTOFFS)
+        assert torch.allclose(low + high, face + face.mean(dim=(1, 2), keepdim=True), atol=1e-5)
+    flat, sharp = (fq.cutoff_mask((112, 112), 0, kind) for kind in fq.CUTOFFS)
+    assert flat.sum() == 1 and sharp.all()
+
+
+def test_a_wave_at_the_cutoff_passes_low_and_not_high():
+    x = torch.arange(64) / 64
+    wave = 0.5 + 0.4 * torch.cos(2 * torch.pi * 10 * x).expand(3, 64, 64)
+    for cutoff, kept in ((9.9, "high-pass"), (10, "low-pass"), (10.1, "low-pass")):
+        for kind in fq.CUTOFFS:
+            left = fq.keep_frequencies(wave, fq.cutoff_mask((64, 64), cutoff, kind))
+            assert left.std().item() == pytest.approx(wave.std().item() if kind == kept else 0, abs=1e-5)
+
+
+@pytest.mark.parametrize("cutoff", [-1, NAN, INF, "2", None, [1], True])
+def test_cutoffs_that_are_none_are_refused_in_words(cutoff):
+    with pytest.raises(ValueError, match="cutoff is .*at least 0"):
+        fq.cutoff_mask((20, 20), cutoff, "low-pass")
+    with pytest.raises(ValueError, match="'high-pass'"):
+        fq.cutoff_mask((20, 20), 5, "up to")
+
+
+def test_a_match_of_energy_spares_the_band_itself_or_does_not_exist(face):
+    masks, energy = fq.band_masks(face, width=5), fq.band_energy(face, width=5)
+    drawn = fq.energy_matched_masks(face, energy, random(), spared=masks)
+    power = fq.spectrum(face).abs().square().sum(dim=0)
+    gone = ((1 - drawn.square()) * power).sum(dim=(1, 2)) / power.sum()
+    assert all((drawn[band][masks[band]] == 1).all() for band in range(len(masks)))
+    exists = energy <= 1 - energy[0] - energy
+    assert not exists[1] and exists[2:].all() and torch.allclose(gone[2:], energy[2:], atol=1e-5)
+    assert gone[1] < energy[1]
+    with pytest.raises(ValueError, match="what is spared"):
+        fq.energy_matched_masks(face, energy, random(), spared=masks[:, :100])
+
+
+def test_controls_are_what_they_say_on_a_plain_loop(tiny, crops):
+    pair, masks = xfv.Pair(*crops), fq.band_masks(crops[0], width=2)
+    others = crops.flip(0, 2)
+    a, b = tiny.embed(crops)
+    for kind, control, change in (
+        ("swapped", others, lambda draw: fq.swap_phases(crops[0], masks, others[draw])),
+        ("scrambled", None, lambda draw: fq.scramble_phases(crops[0], masks, random(7 + draw))),
+    ):
+        found = fq.frequency_influence(tiny, pair, width=2, control=2, control_kind=kind, others=control, seed=7)
+        for draw in (0, 1):
+            expected = a @ b - tiny.embed(change(draw)) @ b
+            assert torch.allclose(found.control_a[draw, 1:], expected[1:], atol=1e-6)
+            assert found.control_a[draw, 0].isnan() and found.control_b[draw, 0].isnan()
+    same = fq.frequency_influence(tiny, pair, width=2, control=1, control_kind="swapped", others=crops[:1])
+    assert same.control_a[0, 1:].abs().max() < 1e-5 < same.control_b[0, 1:].abs().max()
+
+
+def test_a_control_that_does_not_exist_is_nan(tiny):
+    x = torch.arange(20) / 20
+    slow = 0.5 + 0.3 * torch.cos(2 * torch.pi * x).expand(3, 20, 20)
+    slow = slow + 0.01 * torch.rand(3, 20, 20, generator=random())
+    energy = fq.control_embeddings(tiny, slow, "energy", random(), width=2)
+    assert energy[:2].isnan().all() and energy[2:].isfinite().all()
+    assert fq.control_embeddings(tiny, slow, "scrambled", random(), width=2)[1:].isfinite().all()
+
+
+def test_controls_without_what_they_need_are_refused_in_words(tiny, crops):
+    pair = xfv.Pair(*crops)
+    for options in (
+        {"control": 2, "control_kind": "swapped"},
+        {"control": 2, "control_kind": "swapped", "others": crops[:1]},
+        {"control": 2, "others": crops},
+        {"others": crops},
+    ):
+        with pytest.raises(ValueError, match="a photograph a draw"):
+            fq.frequency_influence(tiny, pair, **options)
+    with pytest.raises(ValueError, match="'scrambled'"):
+        fq.frequency_influence(tiny, pair, control=1, control_kind="noise")
+    for kind, source in (("swapped", random()), ("energy", crops[0]), ("scrambled", None)):
+        with pytest.raises(TypeError, match="source is"):
+            fq.control_embeddings(tiny, crops[0], kind, source)
+
+
 def test_energy_matched_masks_take_just_that_energy_and_never_dc(face):
     energy = fq.band_energy(face, width=5)
     masks = fq.energy_matched_masks(face, energy, torch.Generator().manual_seed(0))
@@ -228,23 +356,15 @@ def test_regions_that_cover_the_image_lose_the_whole_band(tiny, crops):
     assert found[1].abs().max() < 1e-6
 
 
-def test_table_equals_single_pairs_and_averages_its_rows(model, pairs):
+def test_table_equals_single_pairs_and_names_them(model, pairs):
     some = pairs[[0, 1, 2, 30, 31, 32]]
     table = fq.influence_table(model, some, width=15)
     row = table[(table.pair == 4) & (table.side == "reference")]
     assert torch.allclose(
         torch.tensor(row.influence.to_numpy()), fq.frequency_influence(model, some[4], width=15).b, atol=1e-5
     )
-    averages = average_influence(table)
-    mean = averages[(averages.outcome == "true accept") & (averages.band == 2)].iloc[0]
-    rows = table[(table.outcome == "true accept") & (table.band == 2)]
-    assert (
-        mean["mean"] == pytest.approx(rows.influence.mean(), abs=1e-6)
-        and mean.low < mean["mean"] < mean.high
-        and mean.pairs == len(rows) / 2
-    )
-    one = table[(table.outcome == "true accept")].score.to_numpy()
-    assert (one >= model.threshold).all()
+    assert {*zip(row.name_a, row.name_b)} == {(some[4].name_a, some[4].name_b)}
+    assert (table[table.outcome == "true accept"].score >= model.threshold).all()
 
 
 @pytest.mark.parametrize("by", fq.BAND_ORDERS)
@@ -405,15 +525,6 @@ def test_what_is_no_set_of_pairs_has_no_table(tiny, tiny_pairs):
             fq.influence_table(tiny, pairs)
 
 
-def test_averages_of_too_little_or_of_rows_that_come_twice_are_refused_in_words(tiny, tiny_pairs):
-    table = fq.influence_table(tiny, tiny_pairs[:4], width=4)
-    for wrong in (table[:0], pd.concat([table, table])):
-        with pytest.raises(ValueError, match="rows twice"):
-            average_influence(wrong)
-    with pytest.raises(ValueError, match="two pairs"):
-        average_influence(table[table.pair == 0])
-
-
 def test_influence_of_models_without_threshold_or_gradients(tiny, tiny_pairs, crops):
     bare = xfv.FaceModel(tiny.network, size=20, differentiable=False)
     assert fq.frequency_influence(bare, xfv.Pair(*crops), width=2).a.shape == (7,)
@@ -435,3 +546,106 @@ def test_face_regions_cover_every_pixel_once_and_hold_the_landmarks(kind, size):
         assert regions[name][y, x] > 0.5
     rows = [landmarks[:2, 1].mean(), landmarks[2, 1], landmarks[3:, 1].mean(), landmarks[1, 0] - landmarks[0, 0]]
     assert np.allclose(np.array(rows) / size, xfv.alignment.FEATURES[kind], atol=0.04)
+
+
+def test_auc_of_what_is_no_table_of_scores_is_refused_in_words():
+    values, labels, people = np.ones((4, 2)), [True, False, True, False], list("abcd")
+    for wrong in ((values[0], labels, people), (values * NAN, labels, people), (values, labels[:3], people[:3])):
+        with pytest.raises(ValueError, match=r"\(P, C\)"):
+            fq.auc_by_person(*wrong)
+    with pytest.raises(ValueError, match="both"):
+        fq.auc_by_person(values, [True] * 4, people)
+
+
+def test_kept_influence_is_that_of_both_sides_of_each_outcome(tiny, tiny_pairs):
+    table = make_frequency.influence(tiny, tiny_pairs, most=3, width=4)
+    assert table.outcome.value_counts().max() <= 3 and len(table.attrs["energy"]) == len(table.probe[0])
+    for row in table.itertuples():
+        one = fq.frequency_influence(tiny, tiny_pairs.pair(row.name_a, row.name_b), width=4)
+        assert np.allclose(row.probe, one.a, atol=1e-6) and np.allclose(row.reference, one.b, atol=1e-6)
+        assert row.score == pytest.approx(one.score, abs=1e-6)
+        assert row.same == (row.name_a[:2] == row.name_b[:2]) == (row.outcome in ("true accept", "false reject"))
+
+
+def test_kept_cutoffs_are_scores_of_what_passes(tiny, tiny_pairs):
+    table = make_frequency.cutoffs(tiny, tiny_pairs, count=2, cuts=[3, 40])
+    assert len(table) == 2 * 2 * 4
+    for row in table.itertuples():
+        pair = tiny_pairs.pair(row.name_a, row.name_b)
+        mask = fq.cutoff_mask((20, 20), 3, row.kind)
+        a, b = (
+            tiny.embed(fq.keep_frequencies(torch.stack([pair.a, pair.b])[0], mask)[None])[0],
+            tiny.embed(pair.b[None])[0],
+        )
+        b = tiny.embed(fq.keep_frequencies(pair.b, mask)[None])[0] if row.masked == "both" else b
+        assert row.scores[0].item() == pytest.approx((a @ b).item(), abs=1e-6)
+
+
+def test_kept_controls_hold_every_kind_and_what_a_match_takes(tiny, tiny_pairs):
+    table = make_frequency.controls(tiny, tiny_pairs, count=2, draws=2, width=4)
+    kinds = ["taken out", "energy", "scrambled", "swapped", "swapped, same"]
+    assert table.groupby(["name_a", "name_b"]).kind.apply(list).tolist() == [kinds, kinds] and table.same.all()
+    for row in table[table.kind == "taken out"].itertuples():
+        pair = tiny_pairs.pair(row.name_a, row.name_b)
+        assert torch.allclose(row.lost, fq.frequency_influence(tiny, pair, width=4).a, atol=1e-6)
+        assert row.taken[1:].min() > 0
+
+
+def test_kept_deletion_follows_the_influence_of_as_many_masked_images(tiny, tiny_pairs):
+    table = make_frequency.deletion(tiny, tiny_pairs, count=2, width=4)
+    for row in table[table.order == "influence"].itertuples():
+        pair = tiny_pairs.pair(row.name_a, row.name_b)
+        lost = fq.frequency_influence(tiny, pair, masked=row.masked, width=4).a[1:]
+        most = lost.max() if row.same else lost.min()
+        assert row.scores[0] - row.scores[1] == pytest.approx(most.item(), abs=1e-5)
+
+
+def test_kept_resolution_says_which_band_stands_in_for_which(tiny, tiny_pairs):
+    table = make_frequency.resolution(tiny, tiny_pairs, count=3, influenced=2, factors=[1, 2], width=4)
+    assert len(table) == 6 * 2 * 2 and table.lost.notna().sum() == 4 * 2 * 2 and table.matrix.notna().sum() == 4 * 2
+    row = next(table[(table.factor == 2) & table.matrix.notna()].itertuples())
+    pair = tiny_pairs.pair(row.name_a, row.name_b)
+    probe = reduced(pair.a, 2)
+    a, b = tiny.embed(torch.stack([probe, pair.b]))
+    without_a, without_b = (
+        tiny.embed(fq.mask_bands(x, band, width=4)[None])[0] for x, band in ((probe, 1), (pair.b, 2))
+    )
+    expected = a @ b - without_a @ b - a @ without_b + without_a @ without_b
+    assert row.matrix[1, 2].item() == pytest.approx(expected.item(), abs=1e-6)
+    assert row.lost[1].item() == pytest.approx((a @ b - without_a @ b).item(), abs=1e-6)
+
+
+def test_kept_morphs_are_held_against_all_their_people(model, pairs):
+    images = {f"s{who}/{number}": pairs.image(f"s{who}/{number}") for who in (1, 2, 5) for number in (1, 2, 3)}
+    few = xfv.PairSet("few", [("s1/1", "s1/2", True, -1)], images)
+    table = make_frequency.morphs(model, few, share=0.5, photographs=1, width=28)
+    claims = table.groupby(["kind", "name_a"]).claimed.nunique()
+    assert (claims[["bona fide", "self-morph"]] == 1).all() and (claims[["lookalike"]] == 2).all()
+    assert table.kind.value_counts()[["bona fide", "self-morph"]].tolist() == [3, 3]
+    row = table[table.name_a == "s2/1"].iloc[0]
+    one = fq.frequency_influence(model, few.pair("s2/1", "s2/3"), width=28)
+    assert row.score == pytest.approx(one.score, abs=1e-5) and torch.allclose(row.suspect, one.a, atol=1e-5)
+    assert torch.allclose(row.trusted, one.b, atol=1e-5)
+    score = table.groupby("kind").score.mean()
+    assert score["bona fide"] > score["lookalike"] and score["self-morph"] > score["lookalike"]
+
+
+def test_kept_estimates_stand_beside_what_they_estimate(tiny, tiny_pairs):
+    table = make_frequency.estimates(tiny, tiny_pairs, count=1, groups=[1, 3], width=4)
+    assert table.way.tolist() == ["taken out", "1 paths", "3 paths"] * 2
+    one = fq.frequency_influence(tiny, tiny_pairs.pair(table.name_a[0], table.name_b[0]), width=4)
+    assert torch.allclose(table.lost[0], one.a, atol=1e-6) and table.lost[1][0].isnan()
+
+
+def test_kept_regions_cover_the_picture(tiny, tiny_pairs):
+    table = make_frequency.regions(tiny, tiny_pairs, count=1, width=5)
+    assert table[table.region != "whole"].groupby("name_a").area.sum().to_numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_tables_are_computed_once_and_kept_with_their_settings(tiny, tiny_pairs, tmp_path):
+    path = tmp_path / "frequency.parquet"
+    compute = lambda: make_frequency.deletion(tiny, tiny_pairs, count=1, width=5)
+    make_frequency.kept(path, {"width": 5}, compute)
+    make_frequency.kept(path, {}, lambda: pytest.fail("it was computed again"))
+    table = pd.read_parquet(path)
+    assert table.attrs["width"] == 5 and np.allclose(np.stack(table.scores), np.stack(compute().scores), atol=6e-5)

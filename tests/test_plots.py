@@ -205,6 +205,48 @@ def test_odd_names_are_drawn_as_they_are(shown, explanations, tiny, name):
     assert name in shown[0].alt
 
 
+def figures_of(monkeypatch, draw):
+    drawn = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: drawn.append((figure, alt)))
+    draw()
+    return drawn[0]
+
+
+def test_heat_plots_have_cycles_on_their_axes_and_reach_to_where_there_is_something(monkeypatch, explanations, tiny):
+    found = frequency_influence(tiny, explanations[0].pair, width=2)
+    only = torch.zeros_like(found.a)
+    only[2], only[4] = 0.5, 0.02  # from 2 to 4 cycles, and less than a twentieth of it from 6 to 8
+    low = replace(found, a=only, b=only)
+    figure, said = figures_of(monkeypatch, lambda: plots.show_frequency_influence(low))
+    ax = figure.axes[2]
+    reach = np.hypot(2, 3) + 2
+    assert ax.get_xlim() == pytest.approx((-reach, reach)) and ax.get_xlabel() == "cycles across"
+    assert "shown to 6 cycles" in said
+    left, right, bottom, top = ax.images[0].get_extent()
+    assert (left, right, bottom, top) == (-10.5, 9.5, 9.5, -10.5)
+    colours = np.asarray(ax.images[0].get_array())
+    assert colours.shape[:2] == (20, 20) and colours[10, 10, 3] == 0  # DC, in the middle of its extent, is left white
+    whole, _ = figures_of(monkeypatch, lambda: plots.show_frequency_influence(low, cycles=99))
+    assert whole.axes[2].get_xlim() == (-10, 10)
+
+
+def test_dc_never_sets_the_scale_of_a_heat_plot(monkeypatch, explanations, tiny):
+    found = frequency_influence(tiny, explanations[0].pair, width=2)
+    pictures = []
+    for dc in (0.0, 1e3):
+        some = replace(found, a=found.a.index_fill(0, torch.tensor([0]), dc))
+        figure, _ = figures_of(monkeypatch, lambda some=some: plots.show_frequency_influence(some))
+        pictures.append(np.asarray(figure.axes[1].images[0].get_array()))
+    assert np.array_equal(*pictures)
+
+
+def test_what_a_cutoff_leaves_is_drawn_in_its_own_contrast(explanations):
+    pair, everywhere = explanations[0].pair, torch.ones(20, 20, dtype=bool)
+    pale = 0.5 + 0.1 * (pair.a - 0.5)
+    shown = plots.draw_cutoff(pair, pale, everywhere, 0.5, 0.3).axes[1].images[0].get_array()
+    assert np.allclose(np.asarray(shown), pale.permute(1, 2, 0), atol=1e-6)
+
+
 def test_estimates_without_a_value_for_dc_have_a_heat_plot(shown, explanations, tiny):
     found = gradient_influence(tiny, explanations[0].pair, width=2)
     assert found.a[0].isnan()

@@ -200,16 +200,40 @@ def test_a_model_without_threshold_is_refused(tiny, pairs):
         widgets.pair_picker(xfv.FaceModel(tiny.network, size=20), pairs)
 
 
+def test_resolution_slider_redraws_and_says_what_is_left(model, pairs):
+    box = widgets.resolution_slider(model, pairs[0])
+    before = box.figure.value
+    box.factor.value = 1
+    with torch.no_grad():
+        score = float(model.embed(pairs[0].a[None])[0] @ model.embed(pairs[0].b[None])[0])
+    assert f"112 pixels high: cosine {score:.4f}, accepted" in box.status.value and box.figure.value != before
+    box.factor.value = 16
+    assert "1/16, 7 pixels high" in box.status.value and "rejected" in box.status.value
+
+
+def test_morph_slider_leads_from_one_person_to_the_other(model, pairs):
+    one, two = pairs.pair("s1/1", "s1/2"), pairs.pair("s5/1", "s5/2")
+    box, said = widgets.morph_slider(model, one, two), {}
+    for share in (0, 1):
+        box.share.value = share
+        said[share] = box.status.value
+        assert box.figure.value[:4] == b"\x89PNG"
+    assert "passes as s1/2" in said[0] and "fails as s5/2" in said[0]
+    assert "fails as s1/2" in said[1] and "passes as s5/2" in said[1]
+    empty = xfv.Pair(torch.full_like(one.a, 0.5), one.b)
+    assert "no face" in widgets.morph_slider(model, empty, two).status.value
+
+
 def test_cutoff_slider_redraws_image_spectrum_and_score(model, pairs):
     box = widgets.cutoff_slider(model, pairs[0])
     before, said = box.figure.value, box.status.value
     box.cutoff.value = 3
-    assert box.figure.value != before and "up to 3 cycles" in box.status.value and "rejected" in box.status.value
-    box.kept.value = "beyond"
-    assert "beyond 3 cycles" in box.status.value
-    box.kept.value, box.cutoff.value = "up to", box.cutoff.max
+    assert box.figure.value != before and "low-pass at 3 cycles" in box.status.value and "rejected" in box.status.value
+    box.kept.value = "high-pass"
+    assert "high-pass at 3 cycles" in box.status.value
+    box.kept.value, box.cutoff.value = "low-pass", box.cutoff.max
     with torch.no_grad():
         score = float(model.embed(pairs[0].a[None])[0] @ model.embed(pairs[0].b[None])[0])
     assert f"cosine {score:.4f}, accepted" in box.status.value
-    box.kept.value, box.cutoff.value = "up to", 10
+    box.kept.value, box.cutoff.value = "low-pass", 10
     assert (box.figure.value, box.status.value) == (before, said)

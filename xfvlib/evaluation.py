@@ -296,3 +296,48 @@ def mean_interval(
     means = weights @ values.reshape(len(values), -1) / weights.sum(axis=1, keepdims=True)
     low, high = np.quantile(means, (0.025, 0.975), axis=0).reshape(2, *values.shape[1:])
     return values.mean(axis=0), low[()], high[()]
+
+
+def auc_by_person(
+    values: ArrayLike, labels: ArrayLike, people: ArrayLike, *, draws: int = 1000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Area under the ROC curve of each column: how well a band, a cut-off or a detector tells genuine from impostor.
+
+    Args:
+        values: ``(P, C)``, one row a pair; higher speaks for label True.
+        labels: bool ``(P,)``, both kinds must occur.
+        people: of each pair, as for :func:`weights_by_person`.
+        draws, seed: of the bootstrap over people; all columns see the same draws.
+
+    Returns:
+        ``(auc, drawn)``: ``(C,)`` in [0, 1], of which ties count a half, and ``(draws, C)``, the same over people drawn
+        again; NaN where a draw lost all pairs of a kind. ``np.nanquantile(drawn, (0.025, 0.975), axis=0)`` are the
+        95 % intervals, and those of ``drawn[:, 1] - drawn[:, 0]`` the interval of a difference.
+
+    Raises:
+        ValueError: values that are not ``(P, C)``, NaN, one kind of pair only, other lengths; see also
+            :func:`weights_by_person`.
+
+    Example:
+        >>> values, people = [[0.9], [0.4], [0.5], [0.1]], ["ann", "bob", "cat", "eve"]
+        >>> auc, drawn = auc_by_person(values, [True, True, False, False], people, draws=5)
+        >>> auc, drawn.shape
+        (array([0.75]), (5, 1))
+    """
+    values, labels, people = np.asarray(values, float), np.asarray(labels), np.asarray(people)
+    if values.ndim != 2 or values.shape[:1] != labels.shape or len(people) != len(labels) or np.isnan(values).any():
+        given = f"values {values.shape}, {np.isnan(values).sum()} NaN, labels {labels.shape}, people of {len(people)}"
+        raise ValueError(f"{given}; (P, C) without NaN, and P of the others, are needed")
+    if {*labels.tolist()} != {True, False}:
+        raise ValueError(f"labels are { ({*labels.tolist()}) }; True and False, both, are needed")
+    same = labels.astype(bool)
+    weights = weights_by_person(people, draws=draws, seed=seed)
+    weights = np.concatenate([np.ones((1, len(same))), weights]).astype(np.float32)
+    found = []
+    for column in values.T:
+        # share of the impostor pairs that each genuine pair lies above, weighted, for all draws at once
+        above = np.sign(column[same, None] - column[~same]) / 2 + 0.5
+        found.append(((weights[:, same] @ above.astype(np.float32)) * weights[:, ~same]).sum(axis=1))
+    couples = weights[:, same].sum(axis=1, dtype=float) * weights[:, ~same].sum(axis=1, dtype=float)
+    areas = np.stack(found, axis=1) / np.where(couples > 0, couples, np.nan)[:, None]
+    return areas[0], areas[1:]

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from xfvlib import evaluation, extras, frequency, methods, pairs, perturb
+from xfvlib.interaction import Interaction
 
 with extras.extra("notebooks"):
     import matplotlib as mpl
@@ -373,30 +374,50 @@ def draw_cutoff(pair: pairs.Pair, filtered: Tensor, chosen: Tensor, score: float
 
     Args:
         pair: the untouched Pair.
-        filtered: ``(3, H, W)``, the probe with the chosen frequencies only; drawn from its own lowest to its own
-            highest value.
+        filtered: ``(3, H, W)``, the probe with the chosen frequencies only; drawn in the probe's own contrast, clipped.
         chosen: bool ``(H, W)`` in the order of ``torch.fft.fft2``.
         score, threshold: cosine of ``filtered`` and the reference, and the decision's threshold.
     """
-    span, power = filtered.max() - filtered.min(), torch.log10(1 + torch.fft.fft2(pair.a).abs().mean(dim=0))
-    left = (filtered - filtered.min()) / (span if span > 1e-6 else 1)
+    power = torch.log10(1 + torch.fft.fft2(pair.a).abs().mean(dim=0))
     kept = _coloured(torch.fft.fftshift(torch.where(chosen, power, 0)), MAGNITUDE, 0, float(power.max()))
     titles = f"probe {pair.name_a}", "what is left of it", "its spectrum, DC in the middle", f"reference {pair.name_b}"
-    return _over_a_line(pair, score, threshold, [pair.a, left, kept, pair.b], titles)
+    return _over_a_line(pair, score, threshold, [pair.a, filtered, kept, pair.b], titles)
 
 
-def show_frequency_influence(influence: frequency.FrequencyInfluence) -> None:
+def draw_morph(one: pairs.Pair, two: pairs.Pair, mixed: Tensor, scores: Seq, threshold: float) -> Figure:
+    """Figure of a morph: both photographs, the morph between them, and the decision on the harder of its two claims.
+
+    Args:
+        one, two: of each person the morphed photograph, ``a``, and another one, ``b``, that the morph is held against.
+        mixed: ``(3, H, W)``, the morph.
+        scores: its cosines with ``one.b`` and ``two.b``; the lower one is drawn, for a morph is to pass as both.
+        threshold: of the decision.
+    """
+    harder = one if scores[0] < scores[1] else two
+    claim = pairs.Pair(mixed, harder.b, False, "morph", harder.name_b)
+    titles = one.name_a, "morph", two.name_a, f"held against {harder.name_b}"
+    return _over_a_line(claim, float(min(scores)), threshold, [one.a, mixed, two.a, harder.b], titles)
+
+
+def show_frequency_influence(influence: frequency.FrequencyInfluence, cycles: float | None = None) -> None:
     """Heat plots of a :class:`~xfvlib.frequency.FrequencyInfluence`: each frequency painted with its band's value, DC
     in the middle.
 
     For both images the absolute value, as a share of the larger one's maximum, the directed value, symmetric about 0,
-    and beside them the band's share of the image's energy. DC does not count for the scales, and may lie beyond them. A
-    band without a value, NaN, is left white.
+    and beside them the band's share of the image's energy. DC, which would set every scale, is left white where
+    influence is drawn, as is a band without a value, NaN.
+
+    Args:
+        influence: what is drawn.
+        cycles: from DC to the rim of the plots; None to where a band of either image reaches a twentieth of the largest
+            value.
     """
     found, energies = torch.stack([influence.a, influence.b]), torch.stack([influence.energy_a, influence.energy_b])
-    sizes = found.abs().nan_to_num()
-    sizes[:, 0] = 0
+    found = found.index_fill(1, torch.tensor([0]), torch.nan)
+    sizes, size = found.abs().nan_to_num(), influence.numbers.shape
     limit = float(sizes.max()) or 1.0
+    there = frequency.distance_from_dc(size)[(sizes >= limit / 20).any(dim=0)[influence.numbers]]
+    reach = min(cycles or float(there.max() if len(there) else torch.inf) + 2, min(size) / 2)
     scales = [(MAGNITUDE, 0, 1), (SIGNED, -limit, limit), (MAGNITUDE, -6, 0)]
     titles = "absolute, share of largest", "directed, cosine lost", "log10 of the band's energy share"
     values = torch.stack([found.abs() / limit, found, energies.clamp(min=1e-6).log10()], dim=1)
@@ -404,7 +425,41 @@ def show_frequency_influence(influence: frequency.FrequencyInfluence) -> None:
     for image, heats in zip(images, torch.fft.fftshift(values[..., influence.numbers], dim=(-2, -1))):
         cells += [image, *((_coloured(x, *scale), title) for x, scale, title in zip(heats, scales, titles))]
     figure = _pictures(cells, 4, 1.9, beside=2.5)
+    (top, left), (bottom, right) = [-(n // 2) - 0.5 for n in size], [n - n // 2 - 0.5 for n in size]
+    for number, ax in enumerate(figure.axes):
+        if number % 4:
+            ax.images[0].set_extent((left, right, bottom, top))
+            ax.set_axis_on()
+            ax.set(xlim=(-reach, reach), ylim=(reach, -reach), xlabel="cycles across")
+            ax.set_ylabel("cycles down" if number % 4 == 1 else "")
+            ax.tick_params(labelsize=8)
     for column, scale in enumerate(scales, 1):
         _bar(figure, figure.axes[column:8:4], *scale)
     bands = "band {} of the probe and band {} of the reference".format(*sizes.argmax(dim=1).tolist())
-    show(figure, f"Frequency heat plots of both images, cosine {influence.score:.4f}: most is lost with {bands}.")
+    said = f"cosine {influence.score:.4f}: most is lost with {bands}; shown to {reach:.0f} cycles"
+    show(figure, f"Frequency heat plots of both images, {said}.")
+
+
+def show_interaction(i: Interaction, chosen: Seq | None = None) -> None:
+    """Places of the probe, each with what it finds in the reference: blue was matched with it, red speaks against it.
+
+    Args:
+        i: an :class:`~xfvlib.interaction.Interaction` with places that lie in the image: windows or regions.
+        chosen: places of the probe, as for :meth:`Interaction.from_a`; None for those of the three strongest couples.
+
+    Raises:
+        ValueError: an unknown place, or places that are bands.
+    """
+    rows = i.strongest(3).row.tolist() if chosen is None else [i.places_a.number(place) for place in chosen]
+    cells, told = [], []
+    for row in rows:
+        answers = i.matrix[row]
+        best, found = int(answers.argmax()), i.places_b.spread(answers)
+        names, most = (i.places_a.names[row], i.places_b.names[best]), f"{float(answers[best]):+.3f}"
+        told.append(f"{names[0]} finds {names[1]}, {most}")
+        clear = i.places_a.weights[row] / i.places_a.weights[row].max()  # the rest is pale
+        pale = 1 - (1 - i.pair.a) * (0.3 + 0.7 * clear)
+        cells += [(pale, names[0]), (blend(i.pair.b, found), f"finds {names[1]}\n{most}")]
+    figure = _pictures(cells, 6, beside=1)
+    _bar(figure, figure.axes, SIGNED, -1, 1, label="share of largest")
+    show(figure, f"{i.pair.name_a} and {i.pair.name_b}, cosine {i.score:.3f}: {'; '.join(told)}.")

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from xfvlib import alignment, evaluation, extras, frequency, methods, plots
+from xfvlib import alignment, conditions, evaluation, extras, frequency, methods, plots
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet, person
 
@@ -134,27 +134,87 @@ def cutoff_slider(model: FaceModel, pair: Pair) -> w.VBox:
         pair: a Pair in the model's size.
 
     Returns:
-        A VBox with the controls ``kept`` ("up to" | "beyond" the cut-off; DC always stays) and ``cutoff`` in cycles,
-        the ``figure`` and a ``status`` line as attributes.
+        A VBox with the controls ``kept`` ("low-pass" | "high-pass", as for :func:`xfvlib.frequency.cutoff_mask`) and
+        ``cutoff`` in cycles, the ``figure`` and a ``status`` line as attributes.
 
     Raises:
         ValueError: the model has no threshold, or the pair does not fit it.
     """
-    threshold, numbers = decision_threshold(model), frequency.band_numbers(pair.a.shape[-2:])
+    threshold, size = decision_threshold(model), pair.a.shape[-2:]
     partner = methods.embedding_of(model, pair.b)["embedding"]
-    ways = [("frequencies up to the cut-off", "up to"), ("frequencies beyond it", "beyond")]
+    low, high = frequency.CUTOFFS
+    ways = [("low-pass: frequencies up to the cut-off", low), ("high-pass: frequencies beyond it", high)]
     kept = w.Dropdown(description="Keep", options=ways, **_WIDE)
-    cutoff = w.IntSlider(10, min=0, max=int(numbers.max()), description="Cut-off", **_SLIDER)
+    cutoff = w.IntSlider(10, min=0, max=int(np.ceil(np.hypot(*size) / 2)), description="Cut-off", **_SLIDER)
 
     def draw():
-        chosen = ((numbers <= cutoff.value) == (kept.value == "up to")) | (numbers == 0)
+        chosen = frequency.cutoff_mask(size, cutoff.value, kept.value)
         filtered = frequency.keep_frequencies(pair.a, chosen)
         score = float(methods.embedding_of(model, filtered)["embedding"] @ partner)
         decision = f"cosine {score:.4f}, {'accepted' if score >= threshold else 'rejected'}"
         png = plots.to_png(plots.draw_cutoff(pair, filtered, chosen, score, threshold))
-        return png, f"{kept.value} {cutoff.value} cycles: {decision}"
+        return png, f"{kept.value} at {cutoff.value} cycles: {decision}"
 
     return _panel(draw, kept=kept, cutoff=cutoff)
+
+
+def resolution_slider(model: FaceModel, pair: Pair) -> w.VBox:
+    """Take resolution from the probe; image, the frequencies that its pixels can hold, and decision are redrawn.
+
+    Args:
+        model: a FaceModel with a threshold.
+        pair: a Pair in the model's size.
+
+    Returns:
+        A VBox with the control ``factor``, by which width and height are divided, the ``figure`` and a ``status`` line
+        as attributes.
+
+    Raises:
+        ValueError: the model has no threshold, or the pair does not fit it.
+    """
+    threshold, size = decision_threshold(model), pair.a.shape[-2:]
+    partner = methods.embedding_of(model, pair.b)["embedding"]
+    most = [factor for factor in (1, 1.5, 2, 3, 4, 6, 8, 12, 16) if min(size) / factor >= 4]
+    factor = w.SelectionSlider(options=most, value=most[len(most) // 2], description="Reduced to 1/", **_SLIDER)
+
+    def draw():
+        small = conditions.reduced(pair.a, factor.value)
+        held = frequency.distance_from_dc(size, "square") <= min(size) / 2 / factor.value
+        score = float(methods.embedding_of(model, small)["embedding"] @ partner)
+        decision = f"cosine {score:.4f}, {'accepted' if score >= threshold else 'rejected'}"
+        png = plots.to_png(plots.draw_cutoff(pair, small, held, score, threshold))
+        return png, f"1/{factor.value:g}, {size[0] / factor.value:.0f} pixels high: {decision}"
+
+    return _panel(draw, factor=factor)
+
+
+def morph_slider(model: FaceModel, one: Pair, two: Pair) -> w.VBox:
+    """Move a morph from one person to another, and see whom it passes as.
+
+    Args:
+        model: a FaceModel with a threshold.
+        one, two: of each person the photograph that is morphed, ``a``, and another one that the morph is held against,
+            ``b``.
+
+    Returns:
+        A VBox with the control ``share`` of the second person, the ``figure`` and a ``status`` line as attributes; a
+        face without landmarks is said there.
+
+    Raises:
+        ValueError: the model has no threshold, or the pairs do not fit it.
+    """
+    threshold = decision_threshold(model)
+    claims = [methods.embedding_of(model, pair.b)["embedding"] for pair in (one, two)]
+    share = w.FloatSlider(0.5, min=0, max=1, step=0.05, description="Share", **_SLIDER)
+
+    def draw():
+        mixed = conditions.morph(one.a, two.a, share.value)
+        scores = [float(methods.embedding_of(model, mixed)["embedding"] @ claim) for claim in claims]
+        told = [f"{'passes' if s >= threshold else 'fails'} as {p.name_b}, {s:.4f}" for s, p in zip(scores, (one, two))]
+        png = plots.to_png(plots.draw_morph(one, two, mixed, scores, threshold))
+        return png, f"{share.value:.0%} of {two.name_a}: {' and '.join(told)}; threshold {threshold:.4f}"
+
+    return _panel(draw, share=share)
 
 
 def photo_pair(model: FaceModel, method: str = "fggb") -> w.VBox:

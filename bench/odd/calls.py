@@ -860,6 +860,9 @@ def frequencies(rng):
             of_size,
             removed_bands,
             kept_bands,
+            passed,
+            rephased,
+            controlled,
             influence,
             influence,
             estimate,
@@ -928,6 +931,40 @@ def kept_bands(rng, bands, fits):
     return case(frequency.keep_frequencies, PAIR.a, mask, right=right, check=check, what=name)
 
 
+def passed(rng, bands, fits):
+    good = [0, 3, 5.5, np.float32(3), 99]
+    cutoff = rng.choice([*good, *good, -1, NAN, INF, "3", None, [3], True])
+    kind = rng.choice([*frequency.CUTOFFS, *frequency.CUTOFFS, "low", None, 5])
+    right = any(cutoff is one for one in good) and kind in frequency.CUTOFFS
+    check = lambda mask: None if mask.dtype == torch.bool and mask[0, 0] else "DC does not pass"
+    return case(frequency.cutoff_mask, (20, 20), cutoff, kind, right=right, check=check)
+
+
+def rephased(rng, bands, fits):
+    name, image, real = odd_image(rng)
+    real = None if name in ("one pixel", "wide", "half") else real
+    masks = frequency.band_masks(PAIR.a, width=2)
+    right = real if real is not True or image.shape == PAIR.a.shape else False
+    check = lambda made: (
+        finite(made) or equal(frequency.spectrum(image).abs().expand(made.shape), 0.05)(torch.fft.fft2(made).abs())
+    )
+    return case(frequency.swap_phases, image, masks, image, right=right, check=check, what=name)
+
+
+def controlled(rng, bands, fits):
+    kind = rng.choice(["energy", "scrambled", "swapped", "noise", None])
+    name, others, _ = form(
+        rng, {"none": None, "two": torch.stack([PAIR.b, PAIR.a])}, {"one": PAIR.b[None], "word": "ab", "small": PAIR.b}
+    )
+    right = (kind in ("energy", "scrambled") and others is None) or (kind == "swapped" and name == "two")
+    options = {"control": 2, "control_kind": kind, "others": others}
+    check = lambda f: finite(f.a) or (None if f.control_a[:, 0].isnan().all() else "DC has a control")
+    right = None if name == "word" else right
+    return case(
+        xfv.frequency_influence, TINY, PAIR, **options, **bands, right=both(fits, right), check=check, what=name
+    )
+
+
 def influence(rng, bands, fits):
     option, value = rng.choice(["masked", "control", "seed", "batch"]), rng.choice([*SMALL, "both", "one"])
     right = {
@@ -939,7 +976,8 @@ def influence(rng, bands, fits):
 
     def check(f):
         image, partner = frequency.mask_bands(PAIR.a, [1], **bands), PAIR.b
-        if f.control_a is not None and not torch.isfinite(f.control_a[:, 1:]).all():
+        matched = f.energy_a <= 1 - f.energy_a[0] - f.energy_a
+        if f.control_a is not None and not torch.isfinite(f.control_a[:, 1:][:, matched[1:]]).all():
             return "the control is not finite"
         rows = TINY.embed(torch.stack([image, partner]))
         return (

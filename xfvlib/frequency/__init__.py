@@ -8,7 +8,8 @@ from xfvlib.frequency.bands import *
 from xfvlib.frequency.deletion import *
 from xfvlib.frequency.influence import *
 
-__all__ = ["BAND_ORDERS", "FrequencyInfluence", "band_areas", "band_deletion_scores", "band_energy",
-    "band_masks", "band_numbers", "energy_matched_masks", "frequency_influence", "gradient_influence",
-    "influence_table", "keep_frequencies", "lost_by_band", "mask_bands", "masked_embeddings", "order_bands",
-    "prepare_bands", "progressive_bands", "spectrum", "split_bands"]  # fmt: skip
+__all__ = ["BAND_ORDERS", "CUTOFFS", "FrequencyInfluence", "band_areas", "band_deletion_scores",
+    "band_energy", "band_masks", "band_numbers", "control_embeddings", "cutoff_mask", "distance_from_dc",
+    "energy_matched_masks", "frequency_influence", "gradient_influence", "influence_table", "keep_frequencies",
+    "lost_by_band", "mask_bands", "masked_embeddings", "order_bands", "prepare_bands", "progressive_bands",
+    "scramble_phases", "spectrum", "split_bands", "swap_phases"]  # fmt: skip

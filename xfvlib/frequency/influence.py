@@ -14,6 +14,7 @@ from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet
 
 Sides = Literal["one", "both"]  # of a pair
+Control = Literal["energy", "scrambled", "swapped"]
 
 
 def prepare_bands(
@@ -57,6 +58,50 @@ def masked_embeddings(model: FaceModel, image: Tensor, masks: Tensor, batch: int
     return perturb.embed_versions(model, lambda some: fq.keep_frequencies(image, masks[some]), len(masks), batch=batch)
 
 
+def control_embeddings(
+    model: FaceModel, image: Tensor, kind: Control, source: Any, *, batch: int = 32, **bands: Any
+) -> Tensor:
+    """What stands beside "taken out", one band at a time: as much energy goes elsewhere, or the band keeps its energy
+    and loses its content.
+
+    Args:
+        model: a FaceModel.
+        image: ``(3, H, W)`` in the model's size.
+        kind: "energy", the band stays and random frequencies outside of it go, which hold as much; "scrambled", the
+            band's phases are drawn at random; "swapped", they are taken from another photograph.
+        source: a torch.Generator for the draw; for "swapped" the other photograph, ``(3, H, W)``.
+        batch: images in a forward pass.
+        bands: as for :func:`band_numbers`.
+
+    Returns:
+        Unit-length ``(B, N)`` on the CPU, which :func:`lost_by_band` takes as ``"without"``. NaN for DC, which has no
+        phase, and for "energy" where no match exists: a band that holds more than half of the energy beyond DC.
+
+    Raises:
+        ValueError: an unknown kind, images that do not fit; see also :func:`band_numbers`.
+        TypeError: a source of another type.
+
+    Example:
+        >>> model, image = FaceModel(torch.nn.Flatten(), size=8), torch.rand(3, 8, 8)
+        >>> control_embeddings(model, image, "scrambled", torch.Generator().manual_seed(0), width=2).shape
+        torch.Size([4, 192])
+    """
+    perturb.check_options(control_embeddings, locals())
+    masks, energy = fq.band_masks(image, **bands), fq.band_energy(image, **bands)
+    needed: Any = Tensor if kind == "swapped" else torch.Generator
+    if not isinstance(source, needed):
+        raise TypeError(f"source is a {type(source).__name__}; a photograph for 'swapped', else a torch.Generator")
+    if kind == "energy":
+        drawn = fq.energy_matched_masks(image, energy, source, spared=masks)
+        found = masked_embeddings(model, image, drawn, batch)
+        none = energy > 1 - energy[0] - energy
+    else:
+        change = fq.scramble_phases if kind == "scrambled" else fq.swap_phases
+        found = perturb.embed_versions(model, change(image, masks, source).__getitem__, len(masks), batch=batch)
+        none = torch.zeros(len(masks), dtype=torch.bool)
+    return found.masked_fill((none | (torch.arange(len(masks)) == 0))[:, None], float("nan"))
+
+
 @dataclass(frozen=True, eq=False)
 class FrequencyInfluence:
     """What the cosine loses with each band.
@@ -68,8 +113,8 @@ class FrequencyInfluence:
         a, b: directed, ``(B,)``: d_B = cs_ref − cs_B with band B taken out of image a, or b; > 0: the band helped the
             match.
         energy_a, energy_b: ``(B,)``, the band's share in the image's spectral energy.
-        control_a, control_b: ``(draws, B)``, the same loss when random frequencies of the band's energy go; None where
-            no control was asked for; NaN for DC, whose energy the other frequencies do not hold.
+        control_a, control_b: ``(draws, B)``, the same loss with a control in place of "taken out", see
+            :func:`control_embeddings`; None where none was asked for; NaN for DC, and where no match of energy exists.
     """
 
     pair: Pair
@@ -84,7 +129,16 @@ class FrequencyInfluence:
 
 
 def frequency_influence(
-    model: FaceModel, pair: Pair, *, masked: Sides = "one", control: int = 0, seed: int = 0, batch: int = 32, **bands
+    model: FaceModel,
+    pair: Pair,
+    *,
+    masked: Sides = "one",
+    control: int = 0,
+    control_kind: Control = "energy",
+    others: Tensor | None = None,
+    seed: int = 0,
+    batch: int = 32,
+    **bands: Any,
 ) -> FrequencyInfluence:
     """Take each band out of each image of a pair and see what the cosine loses. Needs no gradients.
 
@@ -92,7 +146,10 @@ def frequency_influence(
         model: a FaceModel.
         pair: a Pair in the model's size.
         masked: "one" image at a time against its untouched partner, or "both" in the same band.
-        control: draws of random frequencies of the same energy in place of each band; 20 or more show their spread.
+        control: draws of the control; 20 or more show their spread.
+        control_kind: what is done in place of taking a band out: "energy", "scrambled" or "swapped", as for
+            :func:`control_embeddings`.
+        others: ``(control, 3, H, W)``, for "swapped" the photographs, one a draw, whose phases each image gets.
         seed: of the control.
         batch: images in a forward pass.
         bands: as for :func:`band_numbers`.
@@ -101,9 +158,10 @@ def frequency_influence(
         :class:`FrequencyInfluence`; with masked="both", ``a`` and ``b`` are equal.
 
     Raises:
-        ValueError: see :func:`band_numbers`; an unknown ``masked``; control, seed or batch that is no whole number.
+        ValueError: see :func:`band_numbers`; an unknown ``masked`` or ``control_kind``; control, seed or batch that is
+            no whole number; not one photograph a draw for "swapped".
 
-    Source: the paper's h_B = |cs_ref − cs_B|, here with its sign.
+    Source: the paper's h_B = |cs_ref − cs_B|, here with its sign; the controls are ours.
 
     Example:
         >>> model = FaceModel(torch.nn.Flatten(), size=8)
@@ -113,6 +171,11 @@ def frequency_influence(
         (torch.Size([4]), torch.Size([20, 4]))
     """
     perturb.check_options(frequency_influence, locals())
+    if (0 if others is None else len(others)) != (control if control_kind == "swapped" else 0):
+        given = "none" if others is None else f"{len(others)}"
+        raise ValueError(
+            f"others are {given}, control is {control}; 'swapped' needs a photograph a draw, the rest none"
+        )
     a, b = (prepare_bands(model, image, batch=batch, **bands) for image in (pair.a, pair.b))
     score = a["embedding"] @ b["embedding"]
 
@@ -120,12 +183,12 @@ def frequency_influence(
         both = score - (a["without"] * b["without"]).sum(dim=1)
         return torch.stack([both, both] if masked == "both" else [lost_by_band(a, b), lost_by_band(b, a)])
 
-    def drawn(image, prepared, number):
-        masks = fq.energy_matched_masks(image, prepared["energy"], torch.Generator().manual_seed(number))
-        return prepared | {"without": masked_embeddings(model, image, masks, batch)}
+    def drawn(number):
+        source = torch.Generator().manual_seed(int(seed) + number) if others is None else others[number]
+        rows = (control_embeddings(model, x, control_kind, source, batch=batch, **bands) for x in (pair.a, pair.b))
+        return lost(*(prepared | {"without": some} for prepared, some in zip((a, b), rows)))
 
-    draws = [lost(drawn(pair.a, a, number), drawn(pair.b, b, number)) for number in range(seed, seed + control)]
-    controls = torch.stack(draws, dim=1).index_fill(2, torch.tensor([0]), float("nan")) if draws else (None, None)
+    controls = torch.stack([drawn(number) for number in range(control)], dim=1) if control else (None, None)
     found = [fq.band_numbers(pair.a.shape[-2:], **bands), *lost(a, b), a["energy"], b["energy"], *controls]
     return FrequencyInfluence(pair, float(score), *found)
 
@@ -192,9 +255,9 @@ def influence_table(model: FaceModel, pairs: PairSet, *, batch: int = 32, **band
         batch, bands: as for :func:`frequency_influence`.
 
     Returns:
-        pandas table with columns ``pair`` (row number in ``pairs``), ``outcome`` ("true accept", "false reject", "false
-        accept" or "true reject"), ``score``, ``side`` ("probe" | "reference": the masked image), ``band``,
-        ``influence`` (d_B) and ``energy`` (the band's share).
+        pandas table with columns ``pair`` (row number in ``pairs``), ``name_a, name_b``, ``outcome`` ("true accept",
+        "false reject", "false accept" or "true reject"), ``score``, ``side`` ("probe" | "reference": the masked image),
+        ``band``, ``influence`` (d_B) and ``energy`` (the band's share).
 
     Raises:
         ValueError: no PairSet, or an empty one; the model has no threshold; see also :func:`band_numbers`.
@@ -206,8 +269,9 @@ def influence_table(model: FaceModel, pairs: PairSet, *, batch: int = 32, **band
         a, b = prepared[row.name_a], prepared[row.name_b]
         accepted = (score := float(a["embedding"] @ b["embedding"])) >= threshold
         outcome = f"{str(accepted == row.same).lower()} {'accept' if accepted else 'reject'}"
-        known = {"pair": number, "outcome": outcome, "score": score}
+        known = {"pair": number, "name_a": row.name_a, "name_b": row.name_b, "outcome": outcome, "score": score}
         for side, own, partner in (("probe", a, b), ("reference", b, a)):
             found = {"influence": lost_by_band(own, partner).numpy(), "energy": own["energy"].numpy()}
             blocks.append(pd.DataFrame(known | {"side": side, "band": range(len(own["energy"]))} | found))
-    return pd.concat(blocks, ignore_index=True).astype({"side": "category", "outcome": "category", "band": "int16"})
+    kinds = dict.fromkeys(("name_a", "name_b", "outcome", "side"), "category") | {"band": "int16"}
+    return pd.concat(blocks, ignore_index=True).astype(kinds)
