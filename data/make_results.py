@@ -1,19 +1,25 @@
-"""Make ``results/methods_….parquet``, every method by deletion and insertion, and ``results/patches_….parquet``, the
-Patch test.
+"""Make the tables of ``results/methods_…/``, every method on the ladder by deletion and insertion, one file each, and
+``results/patches_….parquet``, the Patch test: SFace on ORL, or MobileFaceNet on LFW.
 
-Run from the project folder (hours; what was computed is kept in ``build/results``, and running again goes on from
-there):
+Run from the project folder (an hour or two on two cores; what was computed is kept in ``build/results``, and running
+again goes on from there):
 
-    .venv/bin/python data/make_results.py orl
-    .venv/bin/python data/make_results.py lfw --lfw folder/lfw --weights mobilefacenet.pt
+    OMP_NUM_THREADS=1 .venv/bin/python data/make_results.py orl
+    OMP_NUM_THREADS=1 .venv/bin/python data/make_results.py lfw --lfw folder/lfw --weights mobilefacenet.pt
 
-Each method is a sweep of its own on the same pairs, so that a new method adds its rows and leaves the others alone. The
-controls, which do not depend on the method, are one more. Slow methods and the Patch test get some of the same pairs.
-Other versions of FGGB are made on ORL only. The files are written when all is done.
+Each method is a sweep of its own on the same pairs, so that a new method adds its file and leaves the others alone, and
+the methods that are done can be kept before the others are: each is written to ``build/results/…/done`` when it ends,
+and ``--keep`` copies all that are there to ``data/results``. The controls, which do not depend on the method, are one
+more. ``--estimate`` prints what each will take, and ends.
+
+Where decisions can fall: genuine pairs with the probe masked, impostor pairs with both images masked. All maps are
+blurred alike; what blurs its map itself does not here. Curves have few steps, since a pass of the network is what
+everything costs.
 """
 
 import argparse
 import json
+import shutil
 import time
 from inspect import signature
 from pathlib import Path
@@ -22,26 +28,47 @@ import numpy as np
 import pandas as pd
 
 import xfvlib as xfv
-from xfvlib.faithfulness import compare_all, save_table
+from xfvlib.faithfulness import (
+    MAPS,
+    WHERE_DECISIONS_FALL,
+    ladder,
+    save_table,
+    settings_of,
+    sides_wanted,
+    without_own_blur,
+)
+from xfvlib.faithfulness.curves import embed_each
 from xfvlib.files import DATA, write_whole
 from xfvlib.sanity import patch_test, patched
 from xfvlib.sweep import connected, data_hash, model_hash, one_torch_thread
 
 WORK = Path("build/results")
-FILLS = ("black", "mean")
-SLOW = 20  # seconds a pair with one thread, 10 for two workers; methods of more get SLOW_PAIRS of each kind
-SLOW_PAIRS = 40
-WAYS = {
+STEPS, BLUR = 5, 5
+FILLS = ("black", "mean", "blur")
+RUNGS = [which for which in MAPS if which != "other decision"]
+SIGN = [{"map": "other decision", "blur": BLUR, "fill": "black"}]  # what the sign alone does, in black only
+UNBLURRED = [{"map": "own", "blur": 0, "fill": "black"}]
+CLIMB = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which in RUNGS] + SIGN + UNBLURRED
+OWN = [{"map": "own", "blur": BLUR, "fill": fill} for fill in FILLS] + UNBLURRED
+PATCH_PAIRS = 40  # of each kind, for the Patch test
+WAYS = {  # coarser than their defaults, so that a map takes about as long as its curves
     "minplus": {"quick": True},  # the full setting takes minutes a pair
-    "fame": {"steps": 100},  # within the 75 to 200 that the paper calls stable
+    "fame": {"steps": 75},  # the least that the paper calls stable
+    "xface": {"stride": 10},  # a quarter of the squares
+    "corrrise": {"masks": 250},
+    "lime": {"samples": 250},
+    "integrated_gradients": {"steps": 20},
+    "smoothgrad": {"samples": 20},
 }
-VARIANTS = {  # the choices that the paper leaves open
+OTHERS = {
+    "integrated gradients, from the blurred image": {"method": "integrated_gradients", "baseline": "blur", "steps": 10}
+}
+VERSIONS = {  # the choices that the paper leaves open, or that can be switched off; scored by their own maps only
     "fggb, signed": {"method": "fggb", "gradient": "signed"},
     "fggb, raw": {"method": "fggb", "embedding": "raw"},
     "fggb, not normalised": {"method": "fggb", "normalise": False},
-    "fggb, blur 0": {"method": "fggb", "blur": 0},
-    "fggb, clipped first": {"method": "fggb", "part": ["similarity", "dissimilarity"]},  # of genuine, of impostor pairs
 }
+MANIFEST = ("model", "model hash", "data", "data hash", "pairs", "threshold", "methods", "metrics", "seed", "versions")
 PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  # seconds a pair, of each family
 
 
@@ -59,22 +86,43 @@ def setting(arguments):
     return model, pairs
 
 
-def seconds_a_pair(model, pairs, methods, path):
-    """Both maps of a genuine and of an impostor pair, their mean, with one thread, as a worker has; kept, so that a
-    later run chooses the same pairs."""
+def metrics_of(label):
+    """How the maps of one method, or the controls, are scored."""
+    ways = OWN if label in VERSIONS or label == "controls" else CLIMB
+    return [where | way | {"steps": STEPS} for way in ways for where in WHERE_DECISIONS_FALL]
+
+
+def estimated(model, pairs, methods, path):
+    """Seconds of one worker for each method, all its pairs together, from its maps of a genuine and of an impostor pair
+    and the passes that its curves need; kept, so that a later run need not ask again."""
     known = json.loads(path.read_text()) if path.exists() else {}
     genuine, impostor = (pairs[int(np.flatnonzero(pairs.labels == same)[0])] for same in (True, False))
-    for label, given in methods.items():
-        if label not in known:
-            spent = []
-            for pair in (genuine, genuine, impostor):  # the first time may import a package
-                with one_torch_thread():
+    with one_torch_thread():
+        images = genuine.a.expand(16, -1, -1, -1)
+        embed_each(model, images)
+        start = time.perf_counter()
+        embed_each(model, images)
+        a_pass = (time.perf_counter() - start) / len(images)
+        for label, given in methods.items():
+            if label not in known:
+                spent = []
+                for pair in (genuine, genuine, impostor):  # the first time may import a package
                     start = time.perf_counter()
-                    xfv.explain(model, pair, **sweeps_of(WORK, pairs, given)[0][2])
-                spent.append(time.perf_counter() - start)
-            known[label] = round(sum(spent[1:]) / 2, 3)
-            write_whole(path, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
-    return {label: known[label] for label in methods}
+                    xfv.explain(model, pair, **given)
+                    spent.append(time.perf_counter() - start)
+                known[label] = round(sum(spent[1:]) / 4, 3)  # of one map
+                write_whole(path, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
+    found = {}
+    for label in ["controls", *methods]:
+        settings = settings_of(metrics_of(label))
+        # deletion and insertion with both ends known; maps of other partners cost a two-stage method nothing
+        curves = len({(one["map"], one["blur"], one["fill"]) for one in settings}) * (2 if label == "controls" else 1)
+        sides = sum(sides_wanted(settings, bool(same)) for same in pairs.labels)
+        maps = len({one["map"] for one in settings} - {"mean", "another person"})
+        staged = label != "controls" and xfv.METHODS[methods[label]["method"]]
+        maps = min(sides, len(pairs.names)) if getattr(staged, "prepare", None) else sides * maps
+        found[label] = sides * curves * 2 * (STEPS - 1) * a_pass + (maps * known[label] if staged else 0)
+    return found, known, a_pass
 
 
 def main():
@@ -83,52 +131,88 @@ def main():
     parser.add_argument("--lfw", type=Path, help="folder with pairs.txt and the photographs")
     parser.add_argument("--weights", type=Path, help="checkpoint of the MobileFaceNet")
     parser.add_argument("--pairs", type=int, default=100, help="genuine pairs, and as many impostor pairs (100)")
+    parser.add_argument("--methods", nargs="+", help="labels; all unless given")
+    parser.add_argument("--work", type=Path, default=WORK, help="where to compute (build/results)")
+    parser.add_argument("--estimate", action="store_true", help="print what it will take, and end")
+    parser.add_argument("--keep", action="store_true", help="put what is done into data/results, too")
     arguments = parser.parse_args()
 
     model, pairs = setting(arguments)
-    methods = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS}
-    if arguments.setting == "orl":
-        methods |= VARIANTS
+    every = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS} | OTHERS
+    every = without_own_blur(every | (VERSIONS if arguments.setting == "orl" else {}))
+    methods = {label: every[label] for label in arguments.methods or every}
     many = pairs.draw(arguments.pairs)
-    seconds = seconds_a_pair(model, many, methods, WORK / arguments.setting / "seconds.json")
-    with connected() as client:
-        make(arguments, model, many, methods, seconds, client)
+    work = arguments.work / arguments.setting
+    work.mkdir(parents=True, exist_ok=True)
+    spent, known, a_pass = estimated(model, many, methods, work / "seconds.json")
+    print(f"{len(many)} pairs, {len(many.names)} images, {1000 * a_pass:.0f} ms a pass; one worker, seconds × pairs:")
+    for label, seconds in spent.items():
+        print(f"  {label:45} {seconds / len(many):6.2f} × {len(many)} = {seconds / 60:6.1f} min")
+    print(f"about {sum(spent.values()) / 60 / 2:.0f} minutes with two workers, and the Patch test", flush=True)
+    if not arguments.estimate:
+        with connected() as client:
+            make(arguments, model, many, methods, known, client, work)
 
 
-def make(arguments, model, many, methods, seconds, client):
-    work = WORK / arguments.setting
-    metrics = [
-        {"metric": metric, "masked": masked, "fill": fill}
-        for fill in FILLS
-        for masked in ("probe", "both")
-        for metric in ("deletion", "insertion")
-    ]
-    fewer = many.draw(min(arguments.pairs, SLOW_PAIRS))
-    shared = {"client": client, "block": 4, "progress": True}
-    tables, made_by = [xfv.sweep(model, many, [], metrics, out=work / "controls", **shared)], {}
-    patches = [kept_patch_test(model, fewer, {}, work / "controls")]
-    for label, given in methods.items():
-        chosen = many if seconds[label] < SLOW else fewer
-        print(f"{label}: {seconds[label]:.1f} s a pair, {len(chosen)} pairs", flush=True)
-        folder = work / label.replace(" ", "_")
-        for out, some, options in sweeps_of(folder, chosen, given):
-            tables.append(xfv.sweep(model, some, {label: options}, metrics, out=out, controls=False, **shared))
-        of_all = {"methods": {label: given}, "pairs": len(chosen), "data hash": data_hash(chosen)}
-        made_by[label] = json.loads((out / "manifest.json").read_text()) | of_all
-        if label in PATCHED:
-            patches.append(kept_patch_test(model, fewer, {label: given}, folder))
-    table = numbered(pd.concat(tables), many)
-    keep(arguments.setting, table, made_by, seconds)
-    keep_patches(arguments.setting, numbered(pd.concat(patches), many), fewer, model, made_by)
-    print(compare_all(table).to_string())
+def make(arguments, model, many, methods, seconds, client, work):
+    """A sweep, a Patch test and a file of each method, the quickest first."""
+    done, shared = work / "done", {"client": client, "block": 4, "progress": True}
+    done.mkdir(exist_ok=True)
+    fewer, tables, patches = many.draw(min(len(many) // 2, PATCH_PAIRS)), {}, {}
+    for label in ["controls", *sorted(methods, key=seconds.get)]:
+        given = {label: methods[label]} if label in methods else {}
+        folder = work / label.replace(" ", "_").replace(",", "")
+        how = shared | {"out": folder, "controls": not given}
+        tables[label] = xfv.sweep(model, many, given, metrics_of(label), **how)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        chosen = (
+            "model",
+            "model hash",
+            "data",
+            "data hash",
+            "pairs",
+            "threshold",
+            "methods",
+            "metrics",
+            "seed",
+            "versions",
+        )
+        settings = {key: manifest[key] for key in chosen} | {"seconds a map": seconds.get(label)}
+        save_table(slim(tables[label]), done / f"{folder.name}.parquet", settings)
+        if label in (*PATCHED, "controls"):
+            # as the method is used, with its own blur: nothing blurs its maps alike here
+            usual = {label: {"method": label} | WAYS.get(label, {})} if given else {}
+            patches[label] = kept_patch_test(model, fewer, usual, folder)
+        keep(arguments, done)
+    if {*PATCHED} <= {*methods}:
+        numbered = pd.concat(patches.values()).assign(pair=lambda table: places_of(table, many))
+        used = {label: {"method": label} | WAYS.get(label, {}) for label in PATCHED}
+        keep_patches(done, numbered, fewer, model, used, manifest["versions"])
+        keep(arguments, done)
+    found = ladder(pd.concat(tables.values()))
+    print(found[found.over == "another partner"].round(1).to_string())
 
 
-def sweeps_of(folder, pairs, given):
-    """Folder, pairs and options of a method's sweeps: one, or where half a map ranks, one for each kind of pair."""
-    if "part" not in given:
-        return [(folder, pairs, given)]
-    kinds = {part: np.flatnonzero(pairs.labels == (part == "similarity")) for part in given["part"]}
-    return [(folder / part, pairs[rows], given | {"part": part}) for part, rows in kinds.items()]
+def slim(table):
+    """The table without what nothing reads: curves of other maps than the own ones, and reversed orders but the map of
+    the other decision as it was."""
+    turned = table.method.str.endswith(" reversed") & (table.method != "blob reversed") & (table["map"] == "own")
+    table = table[~turned.fillna(False)].reset_index(drop=True)
+    return table.assign(scores=table.scores.where(table["map"] == "own", None))
+
+
+def keep(arguments, done):
+    """Put what is done where it stays."""
+    if arguments.keep:
+        folder = DATA / "results" / f"methods_{arguments.setting}"
+        folder.mkdir(exist_ok=True)
+        for path in done.glob("*.parquet"):
+            there = (
+                DATA / "results" / f"patches_{arguments.setting}.parquet"
+                if path.stem == "patches"
+                else folder / path.name
+            )
+            shutil.copy(path, there)
 
 
 def kept_patch_test(model, pairs, methods, folder):
@@ -140,25 +224,13 @@ def kept_patch_test(model, pairs, methods, folder):
     return pd.read_parquet(path)
 
 
-def numbered(table, many):
-    """One number a pair, its place in ``many``: the sweep of some of the pairs has numbers of its own."""
+def places_of(table, many):
+    """The number of each row's pair in ``many``: the Patch test of some of the pairs has numbers of its own."""
     places = {names: number for number, names in enumerate(zip(many.table.name_a, many.table.name_b))}
-    return table.assign(pair=[places[names] for names in zip(table.name_a, table.name_b)])
+    return [places[names] for names in zip(table.name_a, table.name_b)]
 
 
-def keep(setting, table, made_by, seconds):
-    """Write the areas of every method, with the settings that made them."""
-    manifest = next(iter(made_by.values()))
-    settings = {
-        key: manifest[key] for key in ("model", "model hash", "data", "threshold", "metrics", "seed", "versions")
-    }
-    settings["methods"] = {label: one["methods"][label] for label, one in made_by.items()}
-    settings |= {key: {label: one[key] for label, one in made_by.items()} for key in ("pairs", "data hash")}
-    settings["seconds a pair"] = {label: seconds[label] for label in made_by}
-    save_table(table, DATA / "results" / f"methods_{setting}.parquet", settings)
-
-
-def keep_patches(setting, patches, pairs, model, made_by):
+def keep_patches(done, patches, pairs, model, methods, versions):
     """Write the Patch test of some of the methods, with the settings that made it as the table's ``attrs``."""
     # the fixed orders come with each method
     patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)
@@ -170,14 +242,11 @@ def keep_patches(setting, patches, pairs, model, made_by):
         "pairs": len(pairs),
         "data hash": data_hash(pairs),
         "threshold": model.threshold,
-        "methods": {label: made_by[label]["methods"][label] for label in PATCHED},
+        "methods": methods,
         "patch_test": defaults,
-        "versions": made_by[PATCHED[0]]["versions"],
+        "versions": versions,
     }
-    write_whole(
-        DATA / "results" / f"patches_{setting}.parquet",
-        lambda temporary: patches.to_parquet(temporary, compression="zstd"),
-    )
+    write_whole(done / "patches.parquet", lambda temporary: patches.to_parquet(temporary, compression="zstd"))
 
 
 if __name__ == "__main__":

@@ -444,6 +444,19 @@ def test_integrated_gradients_are_complete(tiny, model, pairs, crops):
         assert float(parts.sum()) == pytest.approx(difference, abs=0.02 * abs(difference) + 1e-3)
 
 
+def test_integrated_gradients_of_the_blurred_image_stay_complete_as_regions(model, pairs, crops, tiny):
+    """The blur moves the parts and keeps their sum; SFace needs few steps on the way from the blurred image."""
+    for network, a, b in ((tiny, *crops), (model, pairs[0].a, pairs[0].b)):
+        side = a.shape[-1]
+        start = torch.from_numpy(gaussian_filter(a.numpy(), (0, side / 10, side / 10)))
+        difference = cosine(network, a, b) - cosine(network, start, b)
+        sharp = METHODS["integrated_gradients"](network, a, b, baseline="blur")
+        regions = METHODS["integrated_gradients"](network, a, b, baseline="blur", blur=5)
+        assert float(sharp.sum()) == pytest.approx(difference, abs=0.02 * abs(difference) + 1e-3)
+        assert float(regions.sum()) == pytest.approx(float(sharp.sum()), abs=1e-5)
+        assert torch.allclose(regions, torch.from_numpy(gaussian_filter(sharp.numpy(), 5 * side / 112)), atol=1e-7)
+
+
 def test_smoothgrad_without_noise_is_the_gradient(tiny, crops):
     state = torch.get_rng_state()
     assert torch.allclose(
@@ -655,6 +668,7 @@ def test_methods_warn_of_nothing(tiny, crops, method):
         ("occlusion", {"batch": 0}, "batch is 0"),
         ("integrated_gradients", {"baseline": "white"}, "baseline is 'white'"),
         ("integrated_gradients", {"steps": 0}, "steps is 0"),
+        ("integrated_gradients", {"blur": -1}, "blur is -1"),
         ("smoothgrad", {"noise": -1}, "noise is -1"),
         ("smoothgrad", {"samples": 0}, "samples is 0"),
         ("grad_cam", {"layer": "9"}, "layer is '9'; it must be one of '0', '1'"),

@@ -8,6 +8,7 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import sanity
+from xfvlib.faithfulness import people_of, share_interval
 
 THRESHOLD = 0.945
 
@@ -155,7 +156,16 @@ def test_rates_are_shares_of_wrong_decisions(tiny, tiny_pairs):
     rows = table[(table.method == "gradient") & ~table.same]
     at = rates[(rates.method == "gradient") & (rates.rate == "FMR") & (rates.fraction == 0.5)].iloc[0]
     assert at.value == pytest.approx(np.mean([scores[10] >= THRESHOLD for scores in rows.scores]))
-    assert at.low <= at.value <= at.high
+    assert (
+        at.low <= at.value <= at.high
+        and at.pairs == len(rows)
+        and at.people == len({*rows.name_a.str[:2], *rows.name_b.str[:2]})
+    )
+    # nobody is accepted or rejected for certain, and pairs of a few people are not many pairs
+    certain = rates[rates.value.isin([0, 1])]
+    assert len(certain) and (certain.high - certain.low > 1 / (1 + certain.people)).all()
+    by_hand = share_interval([scores[10] >= THRESHOLD for scores in rows.scores], people_of(rows.name_a, rows.name_b))
+    assert (at.value, at.low, at.high) == tuple(map(float, by_hand))
 
 
 @pytest.mark.parametrize(

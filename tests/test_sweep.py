@@ -24,7 +24,7 @@ from PIL import Image
 from torch import nn
 
 import xfvlib as xfv
-from xfvlib.faithfulness import areas, deletion_table
+from xfvlib.faithfulness import MAPS, areas, deletion_table
 from xfvlib.models.frozen import frozen
 from xfvlib.pairs import Crops
 from xfvlib.sweep import _tiles, connected, read_costs, read_maps
@@ -86,6 +86,61 @@ def test_a_sweep_is_the_plain_loop(tiny, some, client, tmp_path):
     pd.testing.assert_frame_equal(swept, looped, atol=1e-5)
     pd.testing.assert_frame_equal(areas(swept), areas(looped))
     equal(xfv.read_sweep(tmp_path), swept)
+
+
+STAND_INS = [{"metric": "deletion", "steps": 4, "masked": "both", "map": which, "blur": 5} for which in MAPS]
+
+
+def test_a_sweep_with_stand_ins_is_the_plain_loop(tiny, some, client, tmp_path):
+    """Maps of other partners and of other blocks' pairs; of methods of two stages, one of which needs the partner's."""
+    methods = {name: {"method": name} | SMALL.get(name, {}) for name in ("fggb", "gradient", "xface")}
+    metrics = [*STAND_INS, {"metric": "insertion", "steps": 3, "pairs": "genuine"}]
+    run = lambda: xfv.sweep(tiny, some, methods, metrics, out=tmp_path, client=client, **QUICK)
+    swept = run()
+    looped = deletion_table(tiny, some, methods, metrics, threshold=0.945)
+    assert set(looped["map"]) == set(MAPS) and looped["map"].value_counts().min() > 10
+    pd.testing.assert_frame_equal(swept, looped, atol=1e-5)
+    costs = read_costs(tmp_path)
+    # one photograph is only at hand as a partner, whom xface must prepare, too
+    assert costs.preparations.sum() == len(some.names) + len(some.images) == 19 + 20
+    assert (costs.total >= costs.preparing + costs.scoring).all()
+    assert not list(tmp_path.glob("scratch-*"))
+    block_path(tmp_path, 2).unlink()
+    equal(run(), swept)
+
+
+def test_maps_that_were_kept_for_other_blocks_are_used_if_they_are_whole(tiny, some, client, tmp_path, monkeypatch):
+    """A run that broke off while pairs were scored goes on with the maps; a damaged file of them is made anew."""
+    methods, run_block = ["fggb"], sys.modules["xfvlib.sweep"].run_block
+    run = lambda out: xfv.sweep(tiny, some, methods, STAND_INS, out=tmp_path / out, client=client, **QUICK)
+    expected = run("undisturbed")
+
+    def broken(number, path, digest):
+        raise ArithmeticError("broke off")
+
+    monkeypatch.setattr(sys.modules["xfvlib.sweep"], "run_block", broken)
+    with pytest.raises(RuntimeError, match="4 of 4 blocks failed.*broke off"):
+        run("disturbed")
+    kept = sorted((tmp_path / "disturbed").glob("scratch-*/maps-*.kept"))
+    assert len(kept) == 4
+    content = kept[1].read_bytes()
+    kept[1].write_bytes(content[:99] + bytes([content[99] ^ 4]) + content[100:])
+    written = [path.stat().st_mtime_ns for path in kept]
+    with pytest.raises(RuntimeError, match="broke off"):
+        run("disturbed")
+    assert [old == path.stat().st_mtime_ns for old, path in zip(written, kept)] == [True, False, True, True]
+    monkeypatch.setattr(sys.modules["xfvlib.sweep"], "run_block", run_block)
+    equal(run("disturbed"), expected)
+
+
+def test_an_unreadable_image_stands_in_for_nobody(tiny, some, client, tmp_path):
+    crops = {name: crop for name, crop in some.images.items() if name != some.names[3]}
+    lost = xfv.PairSet("lost", some.table, crops)
+    table = xfv.sweep(tiny, lost, ["gradient"], STAND_INS, out=tmp_path, client=client, **QUICK)
+    hit = (some.table.name_a == some.names[3]) | (some.table.name_b == some.names[3])
+    assert sorted(table[table.error.notna()].pair.unique()) == np.flatnonzero(hit).tolist()
+    rest = table[table.error.isna()]
+    assert set(rest["map"]) == set(MAPS) and rest.area.notna().all() and rest.pair.nunique() == (~hit).sum()
 
 
 def test_an_address_is_as_good_as_a_client(tiny, some, undisturbed, client, tmp_path, capfd):

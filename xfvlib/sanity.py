@@ -2,7 +2,7 @@
 by hand."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from xfvlib import evaluation, perturb
 from xfvlib.faithfulness.curves import FIXED_ORDERS, as_ranking, blob, embed_each, first_pixels, random_order
-from xfvlib.faithfulness.statistics import check_columns
+from xfvlib.faithfulness.stand_ins import people_of
+from xfvlib.faithfulness.statistics import check_columns, share_interval
 from xfvlib.faithfulness.table import Methods, methods_of, remembering
 from xfvlib.methods import method_called
 from xfvlib.models.facemodel import FaceModel, decision_threshold
@@ -194,12 +195,47 @@ def patch_test(
     return DataFrame(rows, columns=_PATCH_TEST)
 
 
+def planted(pair: Pair, donor: Tensor, u: Sequence[float], v: Sequence[float], *, side: float = 28) -> Pair:
+    """A pair into both images of which the same square was put: a piece of a third face, around its left eye.
+
+    Args:
+        pair: a Pair.
+        donor: ``(3, H, W)``, where the square comes from.
+        u, v: ``(x, y)`` of its middle in the probe and in the reference, in pixels; it is cut at the edge of an image.
+        side: of the square in pixels of a 112-pixel image, scaled with the image.
+
+    Returns:
+        The Pair with both images changed.
+
+    Raises:
+        ValueError: a donor of another size, or a square that does not fit into it.
+    """
+    donor = replace(pair, b=donor).b  # which refuses what is no image of this size
+    half = perturb.check_side("side", perturb.scaled(side, donor), donor) // 2
+    y, x = (int(n * at) for n, at in zip(donor.shape[1:], (0.46, 0.34)))
+    piece, (height, width), images = donor[:, y - half : y + half, x - half : x + half], donor.shape[1:], []
+    for image, (middle_x, middle_y) in ((pair.a, u), (pair.b, v)):
+        top, left = round(middle_y) - half, round(middle_x) - half
+        rows, columns = (
+            slice(max(top, 0), min(top + 2 * half, height)),
+            slice(max(left, 0), min(left + 2 * half, width)),
+        )
+        changed = image.clone()
+        changed[:, rows, columns] = piece[
+            :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
+        images.append(changed)
+    return replace(pair, a=images[0], b=images[1])
+
+
 def patch_rates(table: DataFrame, *, draws: int = 2000, seed: int = 0) -> DataFrame:
-    """False match and false non-match rate of every method while pixels are put back, with intervals over pairs.
+    """False match and false non-match rate of every method while pixels are put back, with intervals over people,
+    as of :func:`xfvlib.faithfulness.share_interval`.
 
     Returns:
         A table, one row a method × fraction: ``method, rate`` ("FMR" over impostor, "FNMR" over genuine pairs),
-        ``fraction``, ``value, low, high`` in [0, 1]. Lower is better at every fraction.
+        ``pairs`` and ``people`` (their numbers), ``fraction``, ``value, low, high`` in [0, 1]. Lower is better at every
+        fraction.
 
     Raises ValueError for another kind of table, and for fewer than two pairs of a kind.
     """
@@ -207,6 +243,7 @@ def patch_rates(table: DataFrame, *, draws: int = 2000, seed: int = 0) -> DataFr
     found = []
     for (method, same), rows in table.groupby(["method", "same"], sort=False, dropna=False):
         wrong = ~evaluation.right_decisions(np.stack(rows.scores), rows.same, rows.threshold)
-        values = evaluation.mean_interval(wrong, draws=draws, seed=seed)
-        found += [(method, "FNMR" if same else "FMR", *point) for point in zip(FRACTIONS, *values)]
-    return DataFrame(found, columns=["method", "rate", "fraction", "value", "low", "high"])
+        people = people_of(rows.name_a, rows.name_b)
+        known = method, "FNMR" if same else "FMR", len(rows), len(np.unique(people))
+        found += [(*known, *point) for point in zip(FRACTIONS, *share_interval(wrong, people, draws=draws, seed=seed))]
+    return DataFrame(found, columns=["method", "rate", "pairs", "people", "fraction", "value", "low", "high"])

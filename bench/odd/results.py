@@ -100,6 +100,8 @@ def odd_metrics(rng):
         "fill": [*ODD, "mean", "noise"],
         "masked": [*ODD, "both"],
         "ranking": [*ODD, "similarity"],
+        "map": [*ODD, "mean", "another partner"],
+        "blur": SMALL,
         "pairs": [*ODD, "genuine", "impostor"],
         "step": [3],
     }
@@ -262,7 +264,7 @@ def odd_area(rng):
 def ladder(rng):
     pairs = rng.choice([list(PAIRS[:12]), PAIRS[:12], PAIRS[:1], [], [xfv.Pair(PAIR.a, PAIR.b)] * 3, None])
     right = pairs is not None and len(pairs) == 12
-    check = lambda t: finite(t.area) or (None if set(t.method) >= {"occlusion", "random"} else "methods are missing")
+    check = lambda t: finite(t.area) or (None if set(t.rung) == {"random", "blob", "own"} else "rungs are missing")
     return case(xfv.faithfulness, TINY, pairs, ["occlusion"], TWO_STEPS, right=right, check=check)
 
 
@@ -920,7 +922,7 @@ def controls(rng):
                 )
             elif which == "cutoff":
                 box.cutoff.value = int(number) if math.isfinite(number) else 3
-                box.kept.value = "up to" if chance < 0.5 else "beyond"
+                box.kept.value = "low-pass" if chance < 0.5 else "high-pass"
             elif which == "picker" and chance < 0.6:
                 control = (box.group, box.person, box.pair)[int(chance * 5)]
                 control.index = int(chance * 1000) % len(control.options) if control.options and chance < 0.55 else None

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +17,27 @@ from torch import Tensor
 from xfvlib.extras import reworded
 from xfvlib.faithfulness import curves
 from xfvlib.faithfulness.curves import CONTROLS, KINDS, REVERSED
+from xfvlib.faithfulness.stand_ins import BY_PARTNER, MAPS, OF_OTHERS, TURNED, Maps, StandIns, stand_ins
 from xfvlib.files import read_bytes, write_whole
-from xfvlib.methods import Method, Prepared, method_called
+from xfvlib.methods import Method, Prepared, embedding_of, method_called
+from xfvlib.methods.fggb import blurred
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet
-from xfvlib.perturb import FILLS, check_count, check_known, check_options, filled
+from xfvlib.perturb import FILLS, check_count, check_known, check_least, check_options, filled
 
 Pairs = PairSet | Sequence[Pair] | Pair
 Methods = str | Iterable[str] | Mapping[str, dict]
 Metrics = str | dict | Iterable[str | dict]
 Cosine = float | None
 
-SETTING = ["metric", "ranking", "masked", "fill", "steps"]
+SETTING = ["metric", "ranking", "masked", "fill", "steps", "blur"]
 SCHEMA = pa.schema([("pair", "int64"), ("name_a", "string"), ("name_b", "string"), ("same", "bool"),
-    ("score", "double"), ("threshold", "double"), ("method", "string"), ("metric", "string"), ("ranking", "string"),
-    ("masked", "string"), ("fill", "string"), ("steps", "int64"), ("scores", pa.list_(pa.float32())),
-    ("area", "double"), ("error", "string")])  # fmt: skip
+    ("score", "double"), ("threshold", "double"), ("method", "string"), ("map", "string"), ("metric", "string"),
+    ("ranking", "string"), ("masked", "string"), ("fill", "string"), ("steps", "int64"), ("blur", "double"),
+    ("scores", pa.list_(pa.float32())), ("area", "double"), ("error", "string")])  # fmt: skip
 _KNOWN = {"ranking": ("matching", "similarity", "dissimilarity"), "pairs": ("all", "genuine", "impostor"),
-          "masked": ("probe", "both"), "fill": FILLS}  # fmt: skip
+          "masked": ("probe", "both"), "fill": FILLS, "map": MAPS}  # fmt: skip
+_ADDED = {"map": "own", "blur": 0.0}  # columns that former tables lack, and what was true of them
 
 
 def setting(metric: str, **options) -> dict:
@@ -46,22 +50,30 @@ def setting(metric: str, **options) -> dict:
         pairs: "all", the default, "genuine" or "impostor".
         masked: "probe", the reference stays whole, the default, or "both".
         fill: one of ``FILLS``; "black".
+        map: one of ``MAPS``: the pair's "own", or what stands in for it, chosen as :func:`stand_ins` says: the method's
+            map of the image with "another partner", whose decision is the same, or of the "other decision", the map's
+            sign turned then; "another person", the own map of a pair of other people; or "mean", of all such maps.
         steps: ≥ 1, of the curve; 10.
+        blur: sigma of a Gaussian blur of the signed map, or of a control's order, before it is followed, in pixels of a
+            112-pixel image, scaled with the image; 0, for none.
 
     Raises ValueError, naming the known values.
 
     Example:
-        >>> setting("deletion", masked="both")
-        {'metric': 'deletion', 'ranking': 'matching', 'pairs': 'all', 'masked': 'both', 'fill': 'black', 'steps': 10}
+        >>> setting("deletion", masked="both", blur=5)  # doctest: +NORMALIZE_WHITESPACE
+        {'metric': 'deletion', 'ranking': 'matching', 'pairs': 'all', 'masked': 'both', 'fill': 'black', 'map': 'own',
+         'steps': 10, 'blur': 5}
     """
     check_known("metric", metric, (*KINDS, "scores"))
-    defaults = {} if metric == "scores" else {key: known[0] for key, known in _KNOWN.items()} | {"steps": 10}
+    defaults = {} if metric == "scores" else {key: known[0] for key, known in _KNOWN.items()}
+    defaults |= {"steps": 10, "blur": 0} if defaults else {}
     if unknown := [key for key in options if key not in defaults]:
         raise ValueError(f"{metric} has no option {unknown[0]!r}; it has {', '.join(map(repr, defaults)) or 'none'}")
     found = {"metric": metric} | defaults | _plain(options)
     for key in _KNOWN if defaults else ():
         check_known(key, found[key], _KNOWN[key])
     check_count("steps", found.get("steps", 1))
+    check_least("blur", found.get("blur", 0), 0)
     return found
 
 
@@ -105,6 +117,18 @@ def methods_of(methods: Methods) -> dict[str, tuple[str, dict]]:
     return found
 
 
+def without_own_blur(methods: Methods) -> dict[str, dict]:
+    """The same methods for :func:`methods_of`, those that blur their maps themselves with ``blur=0``, so that a
+    setting's blur is the only one; not where a method's options say another.
+
+    Example:
+        >>> without_own_blur(["fggb", "gradient"])
+        {'fggb': {'method': 'fggb', 'blur': 0}, 'gradient': {'method': 'gradient'}}
+    """
+    blurs = lambda name: {"blur": 0} if "blur" in method_called(name).options else {}
+    return {label: {"method": name} | blurs(name) | given for label, (name, given) in methods_of(methods).items()}
+
+
 def _plain(options):
     """Options as the settings of a table keep them: numpy's numbers as Python's."""
     return {key: x.item() if isinstance(x, np.generic) else x for key, x in options.items()}
@@ -141,6 +165,7 @@ def deletion_rows(
     controls: bool = True,
     seed: int = 0,
     clean: Tensor | None = None,
+    others: Mapping[str, Maps] = {},
 ) -> list[dict]:
     """Score the maps of one pair by deletion and insertion, beside the controls.
 
@@ -149,13 +174,16 @@ def deletion_rows(
     Args:
         model: a FaceModel.
         pair: a Pair whose ``same`` is known.
-        maps: ``{method: (map_a, map_b)}``, signed ``(H, W)``; ``map_b`` may be None where only the probe is masked.
+        maps: ``{method: (map_a, map_b)}``, the pair's own, signed ``(H, W)``; ``map_b`` may be None where only the
+            probe is masked.
         settings: from :func:`settings_of`.
         threshold: cosine similarity at and above which the pair is accepted.
         controls: False to leave out "random" and "blob", which are the same whatever the methods; never the reversed
             order.
         seed: of the random order, and of noise as the fill.
         clean: ``(2, N)``, embeddings of the untouched pair where they are known.
+        others: ``{map: maps}`` that stand in for the own ones where a setting says so; one that is missing gives no
+            row. The map of the "other decision" comes with its sign turned; its reversed order is the map as it was.
 
     Returns:
         A list of dicts, columns as in :func:`deletion_table`.
@@ -171,24 +199,29 @@ def deletion_rows(
     known["score"] = float((clean[0] * clean[1]).sum())
     rows = [known | one for one in settings if one["metric"] == "scores"]
     fixed = {x: [order(*both, seed) for both in zip(images, names)] for x, order in CONTROLS.items() if controls}
-    for (fill, steps, ranking), asked in wanted.items():
-        sides = range(max(1 + (masked == "both") for _, masked in asked))
-        others = [filled(images[i], fill, curves.noise_seed(names[i], seed)) for i in sides]
-        ends = list(zip(clean, curves.embed_each(model, torch.stack(others))))
-        for label, both in {**maps, **fixed}.items():
-            sign = -1 if ranking == "dissimilarity" and label in maps else 1
-            there = torch.stack([_both_ways(model, images[i], others[i], both[i], ends[i], steps, sign) for i in sides])
-            for called, along in ((label, there), (label + REVERSED, there.flip(1, 2))):
-                for metric, masked in asked if called != "random reversed" else ():
+    for (fill, steps, ranking, blur), asked in wanted.items():
+        every = dict.fromkeys(one for some in asked.values() for one in some)
+        sides = range(max(1 + (masked == "both") for _, masked in every))
+        fills = [filled(images[i], fill, curves.noise_seed(names[i], seed)) for i in sides]
+        ends = list(zip(clean, curves.embed_each(model, torch.stack(fills))))
+        followed = [
+            (label, x, both) for x in asked for label, both in ({"own": maps} | dict(others)).get(x, {}).items()
+        ]
+        for label, which, both in followed + [(label, "", both) for label, both in fixed.items()]:
+            sign, turns = -1 if ranking == "dissimilarity" and which else 1, which in ("own", "other decision", "")
+            ways = [(model, images[i], fills[i], both[i], ends[i], steps, sign, blur) for i in sides]
+            there = torch.stack([_both_ways(*way) for way in ways])
+            for called, along in ((label, there), (label + REVERSED, there.flip(1, 2)))[: 1 + turns]:
+                for metric, masked in asked.get(which, every) if called != "random reversed" else ():
                     a, *b = along[:, KINDS.index(metric)]
                     scores = (a * (b[0] if masked == "both" else clean[1])).sum(dim=1).numpy()
-                    row = dict(zip(SETTING, (metric, ranking, masked, fill, steps)))
-                    row |= {"method": called, "scores": scores, "area": area_of(scores, pair.same, threshold)}
-                    rows.append(known | row)
+                    row = dict(zip(SETTING, (metric, ranking, masked, fill, steps, blur)))
+                    row |= {"method": called, "map": which or "own", "scores": scores}
+                    rows.append(known | row | {"area": area_of(scores, pair.same, threshold)})
     return rows
 
 
-def _both_ways(model, image, other, ranking, ends, steps, sign):
+def _both_ways(model, image, other, ranking, ends, steps, sign, blur):
     """Embeddings along the deletion and the insertion curve of one image, both from 0 to 100 %: ``(2, steps + 1, N)``.
 
     Turned round in both of the first axes they are those of the reversed order: what is deleted last is inserted first.
@@ -197,8 +230,10 @@ def _both_ways(model, image, other, ranking, ends, steps, sign):
         image, other: the image and its fill, ``(3, H, W)``.
         ranking: ``(H, W)``, highest pixels first, or lowest first where ``sign`` is −1.
         ends: unit-length embeddings ``(N,)`` of the image and of its fill, where every curve begins or ends.
+        blur: of the ranking, before it is followed.
     """
-    chosen = curves.first_pixels(sign * curves.as_ranking(ranking, image), steps)[1:-1]
+    ranking = curves.as_ranking(ranking, image)
+    chosen = curves.first_pixels(sign * (blurred(ranking, blur) if blur else ranking), steps)[1:-1]
     middles = torch.lerp(image, other, torch.cat([chosen, ~chosen]).float())  # exact, and faster than torch.where
     whole, gone = (end[None] for end in ends)
     deleted, inserted = (curves.embed_each(model, middles) if steps > 1 else whole[:0]).tensor_split(2)
@@ -206,21 +241,29 @@ def _both_ways(model, image, other, ranking, ends, steps, sign):
 
 
 def _wanted(settings, same):
-    """``{(fill, steps, ranking): [(metric, masked), …]}`` that apply to a genuine (``same``) or impostor pair, each
-    once; settings that agree in the first three share their curves."""
+    """``{(fill, steps, ranking, blur): {map: {(metric, masked): None}}}`` that apply to a genuine (``same``) or
+    impostor pair, each once; settings that agree in the first four and the map share their curves."""
     found = {}
     for one in [given for given in settings if given["metric"] != "scores"]:
         if same is None:
             raise ValueError("a pair does not say whether it shows one person, so no decision is right: set same")
         ranking = {"matching": "similarity" if same else "dissimilarity"}.get(one["ranking"], one["ranking"])
         if one["pairs"] in ("all", "genuine" if same else "impostor"):
-            found.setdefault((one["fill"], one["steps"], ranking), {})[one["metric"], one["masked"]] = None
+            of_way = found.setdefault((one["fill"], one["steps"], ranking, one["blur"]), {})
+            of_way.setdefault(one["map"], {})[one["metric"], one["masked"]] = None
     return found
 
 
-def sides_wanted(settings: list[dict], same: bool | None) -> int:
-    """How many images of a genuine (``same``) or impostor pair are masked, and so need a map: 0, 1 (the probe) or 2."""
-    return max((1 + (masked == "both") for asked in _wanted(settings, same).values() for _, masked in asked), default=0)
+def sides_wanted(settings: list[dict], same: bool | None, which: str | None = None) -> int:
+    """How many images of a genuine (``same``) or impostor pair are masked, and so need a map, or one of that kind: 0,
+    1 (the probe) or 2."""
+    ways = [one for asked in _wanted(settings, same).values() for x, one in asked.items() if which in (None, x)]
+    return max((1 + (masked == "both") for asked in ways for _, masked in asked), default=0)
+
+
+def maps_wanted(settings: list[dict]) -> set[str]:
+    """Which of ``MAPS`` the settings ask for."""
+    return {one["map"] for one in settings if one["metric"] != "scores"}
 
 
 def area_of(scores: Sequence[float] | np.ndarray, same: bool | None, threshold: float) -> float:
@@ -235,8 +278,13 @@ def area_of(scores: Sequence[float] | np.ndarray, same: bool | None, threshold: 
 
 
 def as_frame(content: pa.Table) -> pd.DataFrame:
-    """A pyarrow table of ``SCHEMA`` in pandas; ``steps``, which some rows lack, stays whole numbers."""
-    return content.to_pandas().astype({"steps": "Int64"})
+    """A pyarrow table of ``SCHEMA`` in pandas; ``steps``, which some rows lack, stays whole numbers. Of a former table
+    every map is the pair's own and unblurred."""
+    found = content.to_pandas()
+    for name, value in _ADDED.items():
+        if name not in found:
+            found[name] = pd.Series(value, found.index).where(found.metric.isin(KINDS))
+    return found[SCHEMA.names].astype({"steps": "Int64"})
 
 
 def deletion_table(
@@ -254,29 +302,86 @@ def deletion_table(
 
     Returns:
         A table, one row a pair × method × setting: ``pair`` (its number), ``name_a, name_b, same``, ``score`` (cosine
-        of the untouched images), ``threshold``, ``method`` (also "random", "blob", "… reversed"), ``metric, ranking,
-        masked, fill, steps``, ``scores`` (the cosine at each step), ``area`` (percent; deletion: lower is better;
-        insertion: higher), and ``error`` (empty; see :func:`xfvlib.sweep`).
+        of the untouched images), ``threshold``, ``method`` (also "random", "blob", "… reversed"), ``map`` (one of
+        ``MAPS``), ``metric, ranking, masked, fill, steps, blur``, ``scores`` (the cosine at each step), ``area``
+        (percent; deletion: lower is better; insertion: higher), and ``error`` (empty; see :func:`xfvlib.sweep`). A pair
+        for which a stand-in's map cannot be had has no row of that map.
 
     Raises:
-        ValueError: no pairs, a pair whose ``same`` is not known, or an unknown method, metric or option.
+        ValueError: no pairs, a pair whose ``same`` is not known, an unknown method, metric or option; where stand-ins
+            are asked for, one name of two images.
         TypeError: a method needs gradients that the model does not have.
 
     Example:
         >>> areas(deletion_table(model, pairs[:100], ["fggb"], ["deletion"]))  # doctest: +SKIP
     """
     settings, chosen, rows = settings_of(metrics), methods_of(methods), []
-    how["threshold"] = decision_threshold(model, threshold)
+    how["threshold"] = threshold = decision_threshold(model, threshold)
+    listed = _checked(pairs if isinstance(pairs, Iterable) else [pairs])
     records = {name: remembering(method_called(name, model)) for name, _ in chosen.values()}
-    for number, pair in enumerate(pairs if isinstance(pairs, Iterable) else [pairs]):
-        if not isinstance(pair, Pair):
-            raise TypeError(f"pairs hold a {type(pair).__name__}; a PairSet or a list of Pairs is needed")
-        shown, t = (model, pair.a, pair.b, sides_wanted(settings, pair.same)), how["threshold"]
-        maps = {x: records[name].maps(*shown, threshold=t, **given) for x, (name, given) in chosen.items() if shown[3]}
-        rows += [{"pair": number} | row for row in deletion_rows(model, pair, maps, settings, **how)]
+    called = {
+        x: partial(records[name].maps, model, threshold=threshold, **given) for x, (name, given) in chosen.items()
+    }
+    wanted, plan = maps_wanted(settings), None
+    if wanted - {"own"} and (listed := [*listed]):
+        pool = pairs.images if isinstance(pairs, PairSet) else _pool(listed)
+        named = [(pair.name_a, pair.name_b, pair.same) for pair in listed]
+        plan = plan_of(model, named, pool, threshold, how.get("seed", 0))
+
+    def explained():
+        for number, pair in enumerate(listed):
+            sides = sides_wanted(settings, pair.same)
+            maps = {"own": {label: call(pair.a, pair.b, sides) for label, call in called.items() if sides}}
+            for which in wanted.intersection(BY_PARTNER):
+                if partners := plan.partners_of(number, which, sides_wanted(settings, pair.same, which)):
+                    both, sign = [*zip((pair.a, pair.b), map(pool.__getitem__, partners))], TURNED.get(which, 1)
+                    maps[which] = {label: [sign * call(*one, 1)[0] for one in both] for label, call in called.items()}
+            yield number, pair, maps
+
+    every = explained()
+    if plan and wanted.intersection(OF_OTHERS):
+        kept = [*every]
+        lend = plan.lender(wanted, lambda number: kept[number][2]["own"], range(len(kept)))
+        every = ((n, pair, maps | lend(n, sides_wanted(settings, pair.same))) for n, pair, maps in kept)
+    for number, pair, maps in every:
+        found = deletion_rows(model, pair, maps["own"], settings, others=maps, **how)
+        rows += [{"pair": number} | row for row in found]
     if not rows:
         raise ValueError("no pair gives a row: one pair or more, and metrics for their kind, are needed")
     return as_frame(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def _checked(pairs):
+    """The pairs, one by one; TypeError at what is none."""
+    for pair in pairs:
+        if not isinstance(pair, Pair):
+            raise TypeError(f"pairs hold a {type(pair).__name__}; a PairSet or a list of Pairs is needed")
+        yield pair
+
+
+def _pool(pairs):
+    """Images of a list of pairs by their names; ValueError where one name is that of two images."""
+    found: dict[str, Tensor] = {}
+    for pair in pairs:
+        for name, image in ((pair.name_a, pair.a), (pair.name_b, pair.b)):
+            if not torch.equal(found.setdefault(name, image), image):
+                raise ValueError(f"two images are called {name!r}; name the images of your own pairs apart")
+    return found
+
+
+def plan_of(
+    model: FaceModel, pairs: Sequence[tuple], pool: Mapping[str, Tensor], threshold: float, seed: int = 0
+) -> StandIns:
+    """Who stands in for whom, as :func:`xfvlib.faithfulness.stand_ins.stand_ins` chooses, among a pool of images by
+    their names."""
+
+    @cache
+    def embedding(name):
+        with suppress(Exception):  # whatever a decoder finds wrong with one file, the others can go on
+            return embedding_of(model, pool[name])["embedding"]
+        return None
+
+    return stand_ins(pairs, embedding, pool, threshold, seed=seed)
 
 
 def save_table(table: pd.DataFrame, path: str | Path, settings: dict) -> None:
@@ -296,4 +401,5 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, dict]:
     data = read_bytes(path, 1_000_000_000, "table")
     with reworded(Exception, ValueError, f"{path} is no whole file of save_table, with settings: make it again"):
         content = pq.read_table(pa.BufferReader(data))
-        return as_frame(content.select(SCHEMA.names)), json.loads(content.schema.metadata[b"xfvlib"])
+        known = [name for name in SCHEMA.names if name not in _ADDED or name in content.column_names]
+        return as_frame(content.select(known)), json.loads(content.schema.metadata[b"xfvlib"])

@@ -4,8 +4,9 @@ The pairs are cut into blocks, tiles of the pair matrix: a few probes by a few r
 images for its many pairs. In a block every image is read, embedded and, for a method of two stages, prepared once.
 Preparations that several blocks need are computed by the first one and kept as files in a scratch folder, up to a byte
 budget; beyond it each block computes them again. A block's Parquet file, renamed into place when it is whole, is the
-only record that the block is done; what a restarted sweep computes is the blocks without one. Scheduling, and replacing
-workers that die, is left to Dask.
+only record that the block is done; what a restarted sweep computes is the blocks without one. Where pairs are scored
+with maps of other people, all blocks' maps are computed and kept in the scratch folder before the first is scored.
+Scheduling, and replacing workers that die, is left to Dask.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import logging
 from collections import Counter, defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cloudpickle
 import numpy as np
@@ -22,14 +23,14 @@ import pandas as pd
 
 from xfvlib.evaluation import check_set
 from xfvlib.extras import extra, reworded
-from xfvlib.faithfulness.table import Methods, Metrics, methods_of, settings_of
+from xfvlib.faithfulness.table import Methods, Metrics, maps_wanted, methods_of, plan_of, settings_of
 from xfvlib.methods import method_called
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import PairSet
 from xfvlib.perturb import check_options
 from xfvlib.sweep import folder
 from xfvlib.sweep.folder import data_hash, model_hash, read_costs, read_maps, read_sweep
-from xfvlib.sweep.tasks import one_torch_thread, run_block
+from xfvlib.sweep.tasks import borrows, explain_block, one_torch_thread, run_block
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -110,14 +111,21 @@ def sweep(
         method, given[label] = method_called(name, model), {"method": name, **options}
         kind = json.dumps([name, method.of_prepare(options)], default=str) if method.prepare else ""
         kinds[kind][label] = method, options
-    about = {"methods": given, "metrics": settings_of(metrics), "threshold": threshold, "controls": bool(controls)}
+    scored = settings_of(metrics)
+    about: dict[str, Any] = {"methods": given, "metrics": scored, "threshold": threshold, "controls": bool(controls)}
     about |= {"model": model.name, "model hash": model_hash(model), "data": pairs.name, "data hash": data_hash(pairs)}
     about |= {"pairs": len(pairs), "seed": int(seed), "block": int(block), "maps": maps}
+    plan, tiles = None, _tiles(pairs.table, block)
+    if maps_wanted(scored) - {"own"}:
+        named = [*pairs.table[["name_a", "name_b", "same"]].itertuples(index=False, name=None)]
+        with one_torch_thread():
+            plan = plan_of(model, named, pairs.images, threshold, seed)
+        about["stand-ins"] = hashlib.sha256(str(plan.partners).encode()).hexdigest()
     about = json.loads(json.dumps(about, default=str))  # as the manifest will have it
-    tiles = _tiles(pairs.table, block)
-    counts = Counter(image for tile in tiles for image in pairs[tile].names)
+    needed = [{*pairs[tile].names} | (plan.names(tile) if plan else set()) for tile in tiles]
+    counts = Counter(image for images in needed for image in images)
     shared = {image for image, count in counts.items() if count > 1 and keep_bytes}
-    job = folder.Job(model, pairs, dict(kinds), about, tiles, shared, keep_bytes, Path(out).absolute())
+    job = folder.Job(model, pairs, dict(kinds), about, tiles, shared, keep_bytes, Path(out).absolute(), plan)
     advice = "give its network a __reduce__ that makes it anew from its file, as xfvlib.models.onnx.OnnxNetwork has"
     with reworded(Exception, TypeError, f"{model.name} cannot be sent to other processes: {advice}"):
         content = cloudpickle.dumps(job)
@@ -128,13 +136,17 @@ def sweep(
             # a file and its hash, not a value that workers fetch from each other, which was seen to hang
             path, digest = job.scratch / "job.bin", hashlib.sha256(content).hexdigest()
             job.put(path, content)
-            with connected(client, workers or (None if model.device.type == "cpu" else 1), len(missing)) as connection:
-                futures = connection.map(run_block, missing, path=path, digest=digest, pure=False)
-                bar = tqdm(futures, "blocks", unit=f" × {block} pairs", disable=not progress)
-                failed = [(number, error) for future, number in zip(bar, missing) if (error := future.exception())]
-            for number, error in failed:
-                count = f"{len(failed)} of {len(missing)} blocks failed; call again for those, others are in {job.out}"
-                raise RuntimeError(f"{count}. Block {number}: {type(error).__name__}: {error}") from error
+            # maps that pairs of other blocks are scored with must all be there before the first of those
+            stages = [(explain_block, [*range(len(tiles))])] if borrows(job) else []
+            with connected(client, workers or (None if model.device.type == "cpu" else 1), len(tiles)) as connection:
+                for stage, numbers in [*stages, (run_block, missing)]:
+                    futures = connection.map(stage, numbers, path=path, digest=digest, pure=False)
+                    bar = tqdm(futures, "blocks", unit=f" × {block} pairs", disable=not progress)
+                    failed = [(number, error) for future, number in zip(bar, numbers) if (error := future.exception())]
+                    for number, error in failed:
+                        count = f"{len(failed)} of {len(numbers)} blocks failed; call again for those"
+                        words = f"{count}, others are in {job.out}. Block {number}: {type(error).__name__}: {error}"
+                        raise RuntimeError(words) from error
     return read_sweep(out)
 
 

@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from xfvlib.extras import extra, reworded
+from xfvlib.faithfulness.stand_ins import StandIns
 from xfvlib.faithfulness.table import SCHEMA, as_frame
 from xfvlib.files import read_bytes, write_whole
 from xfvlib.models import FaceModel
@@ -44,6 +45,7 @@ class Job:
         settings: what the manifest says. Their hash, ``name``, goes into each block's: no other's is taken for ours.
         tiles: numbers of the pairs in each block.
         shared: images whose preparations are kept, since several blocks need them.
+        plan: who stands in for whom, where maps of other partners or people are asked for.
     """
 
     model: FaceModel
@@ -54,6 +56,7 @@ class Job:
     shared: set[str]
     keep_bytes: float
     out: Path
+    plan: StandIns | None = None
 
     def __post_init__(self):
         self.name = _name(self.settings)
