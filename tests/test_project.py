@@ -28,6 +28,7 @@ COMMANDS_AND_DATA = {  # declared for what they do or carry; nobody imports them
     "jupyterlab",
     "mypy",
     "nbval",
+    "playwright",
     "pytest-xdist",
     "ruff",
 }
