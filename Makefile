@@ -2,7 +2,7 @@
 #                 On another recogniser and other pairs: make workbook CHOICE=mine.py, a file that defines model and pairs (notebook 9)
 # make test       lint, format, types, unit tests with the examples of the docstrings, then nbval over the notebooks
 # make test-portable
-#                 unit tests and nbval as on a processor without AVX-512, then nbval with one thread
+#                 unit tests as on a processor without AVX-512, and nbval as there and with one thread
 # make test-browser
 #                 what readers click, in Debian's chromium (package chromium); installs playwright into .venv
 # make check      lint, format and types only
@@ -43,8 +43,7 @@ test: check
 
 test-portable: $(READY)
 	$(AVX2) $(UNIT)
-	$(AVX2) $(NBVAL)
-	OMP_NUM_THREADS=1 $(NBVAL) -n 2 --dist loadfile
+	$(AVX2) OMP_NUM_THREADS=1 $(NBVAL) -n 2 --dist loadfile
 
 test-browser: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright

@@ -57,9 +57,8 @@ def without(model, image, weights):
     return embed_versions(model, lambda some: torch.lerp(blurred, image, left[some, None]), len(left))
 
 
-def planted_places(model, pairs, count, apart=24):
-    """The same piece of a third face in both images, ``apart`` pixels of 112 or more, or for 0 in the same place: does
-    the strongest couple name both?"""
+def planted_places(model, pairs, count):
+    """The same piece of a third face in two places: does the strongest couple name both?"""
     rng, rows, places = np.random.default_rng(SEED), [], places_of(model)
     scale = model.size[0] / 112
     for pair in pairs.draw(count, SEED):
@@ -67,8 +66,7 @@ def planted_places(model, pairs, count, apart=24):
         donor = rng.choice([name for name in pairs.names if person(name) not in people])
         while True:  # places that "the same place" does not name
             u, v = rng.uniform(20, 92, (2, 2))
-            v = v if apart else u
-            if np.hypot(*(u - v)) >= apart:
+            if np.hypot(*(u - v)) >= 24:
                 break
         clean = interaction(model, pair, places)
         i = interaction(model, planted(pair, pairs.image(donor), u * scale, v * scale), places)
@@ -225,7 +223,6 @@ def main():
     table = lambda name, function, *on: kept(f"{name}_{given.data}", where_from, lambda: function(model, pairs, *on))
 
     table("planted", planted_places, given.count // 4)
-    table("planted_same_place", planted_places, given.count // 4, 0)
     names, places = chosen_names(pairs, given.count), places_of(model)
     prepared = {name: prepare_places(model, pairs.image(name), places) for name in names}
     table("landmarks", landmarks, names, prepared)
