@@ -116,6 +116,6 @@ function interactionView(root, given) {
     }
     status.textContent = `${own.names[place]} of the ${own.title} finds ${other.names[best]} of the ${other.title}: ` +
       `${most >= 0 ? "+" : "−"}${Math.abs(most).toFixed(3)} of the cosine ${given.score.toFixed(3)}. ` +
-      "Blue: matched with it; red: against it.";
+      "Blue: the two interact; red: they speak against each other.";
   }
 }

@@ -441,7 +441,7 @@ def show_frequency_influence(influence: frequency.FrequencyInfluence, cycles: fl
 
 
 def show_interaction(i: Interaction, chosen: Seq | None = None) -> None:
-    """Places of the probe, each with what it finds in the reference: blue was matched with it, red speaks against it.
+    """Places of the probe, each with what it finds in the reference: blue interacts with it, red speaks against it.
 
     Args:
         i: an :class:`~xfvlib.interaction.Interaction` with places that lie in the image: windows or regions.
