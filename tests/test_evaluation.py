@@ -299,3 +299,12 @@ def test_auc_of_columns_is_that_of_each_and_draws_repeat_people():
         assert area == pytest.approx(again, abs=1e-5)
     one_of_a_kind = ev.auc_by_person(values[:4, :1], [True, False, False, False], list("abcd"), draws=50)[1]
     assert 0 < np.isnan(one_of_a_kind).sum() < 50
+
+
+def test_auc_of_what_is_no_table_of_scores_is_refused_in_words():
+    values, labels, people = np.ones((4, 2)), [True, False, True, False], list("abcd")
+    for wrong in ((values[0], labels, people), (values * np.nan, labels, people), (values, labels[:3], people[:3])):
+        with pytest.raises(ValueError, match=r"\(P, C\)"):
+            ev.auc_by_person(*wrong)
+    with pytest.raises(ValueError, match="both"):
+        ev.auc_by_person(values, [True] * 4, people)

@@ -548,15 +548,6 @@ def test_face_regions_cover_every_pixel_once_and_hold_the_landmarks(kind, size):
     assert np.allclose(np.array(rows) / size, xfv.alignment.FEATURES[kind], atol=0.04)
 
 
-def test_auc_of_what_is_no_table_of_scores_is_refused_in_words():
-    values, labels, people = np.ones((4, 2)), [True, False, True, False], list("abcd")
-    for wrong in ((values[0], labels, people), (values * NAN, labels, people), (values, labels[:3], people[:3])):
-        with pytest.raises(ValueError, match=r"\(P, C\)"):
-            fq.auc_by_person(*wrong)
-    with pytest.raises(ValueError, match="both"):
-        fq.auc_by_person(values, [True] * 4, people)
-
-
 def test_kept_influence_is_that_of_both_sides_of_each_outcome(tiny, tiny_pairs):
     table = make_frequency.influence(tiny, tiny_pairs, most=3, width=4)
     assert table.outcome.value_counts().max() <= 3 and len(table.attrs["energy"]) == len(table.probe[0])

@@ -269,7 +269,7 @@ def test_preparations_of_a_run_that_broke_off_are_used_if_they_are_whole(
     monkeypatch.setitem(xfv.METHODS, "fussy", lambda model, image, reference, *, limit: image.sum(dim=0))
     table = xfv.sweep(tiny, some, methods, METRICS, out=tmp_path, client=client, **QUICK)
     equal(table[~table.method.str.contains("fussy")].reset_index(drop=True), undisturbed)
-    assert read_costs(tmp_path).preparations.sum() - before <= 4
+    assert read_costs(tmp_path).preparations.sum() - before <= 5  # as many as were damaged
     assert not list(tmp_path.glob("scratch-*"))
 
 
