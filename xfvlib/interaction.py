@@ -143,14 +143,7 @@ def places_of(model: FaceModel, kind: str = "windows", **options: Any) -> Places
 
 
 def prepare_places(
-    model: FaceModel,
-    image: Tensor,
-    places: Places,
-    *,
-    fill: Fill = "blur",
-    seed: int = 0,
-    batch: int = 32,
-    progress: bool = False,
+    model: FaceModel, image: Tensor, places: Places, *, fill: Fill = "blur", seed: int = 0, batch: int = 32
 ) -> Prepared:
     """First stage: what follows from one image alone, whoever its partner. Needs no gradients.
 
@@ -160,7 +153,6 @@ def prepare_places(
         places: from :func:`places_of`.
         fill, seed: what takes the place of pixels, as for :func:`xfvlib.perturb.filled`; bands leave 0.
         batch: images in a forward pass.
-        progress: show a progress bar.
 
     Returns:
         On the CPU, unit-length: ``"embedding"`` ``(N,)`` of the image, and ``"without"`` ``(R, N)``, those of the image
@@ -178,7 +170,7 @@ def prepare_places(
         gone = image - other if places.masks is None else keep_frequencies(image, places.masks[some])
         return image - (gone if places.weights is None else places.weights[some, None] * gone)
 
-    found = embed_versions(model, without, len(places.names), batch=batch, progress=progress)
+    found = embed_versions(model, without, len(places.names), batch=batch)
     return embedding_of(model, image) | {"without": found}
 
 
@@ -263,7 +255,6 @@ def interaction(
     fill: Fill = "blur",
     seed: int = 0,
     batch: int = 32,
-    progress: bool = False,
     **options: Any,
 ) -> Interaction:
     """Take places out of both images of a pair, and see which were matched with each other. Needs no gradients.
@@ -276,7 +267,7 @@ def interaction(
         pair: a Pair in the model's size.
         places: a kind that :func:`places_of` knows, :class:`Places`, or two of these for probe and reference, such as
             ("bands", "windows").
-        fill, seed, batch, progress: as for :func:`prepare_places`.
+        fill, seed, batch: as for :func:`prepare_places`.
         options: of the places, as for :func:`places_of`; with two kinds each gets those that it has.
 
     Returns:
@@ -306,7 +297,7 @@ def interaction(
         for kind, known in zip(both, taken)
     ]
     a, b = (
-        prepare_places(model, image, where, fill=fill, seed=seed, batch=batch, progress=progress)
+        prepare_places(model, image, where, fill=fill, seed=seed, batch=batch)
         for image, where in zip((pair.a, pair.b), chosen)
     )
     of_a, of_b = ((one["embedding"] - one["without"]) @ other["embedding"] for one, other in ((a, b), (b, a)))
