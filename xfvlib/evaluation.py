@@ -249,6 +249,11 @@ def weights_by_person(people: ArrayLike, *, draws: int = 2000, seed: int = 0) ->
         (5, 3)
     """
     check_options(weights_by_person, locals())
+    return np.concatenate([*_drawn_weights(people, draws, seed)])
+
+
+def _drawn_weights(people, draws, seed):
+    """The rows of :func:`weights_by_person`, a few at a time: of all pairs of a data set the whole does not fit."""
     given = np.asarray(people)
     if given.ndim not in (1, 2) or not given.size or given.dtype.kind not in "OUSiu":
         raise ValueError(f"people is {people!r:.80}; names (P,) or (P, 2), of those in each pair, are needed")
@@ -256,14 +261,15 @@ def weights_by_person(people: ArrayLike, *, draws: int = 2000, seed: int = 0) ->
     if len(names) < 2:
         raise ValueError(f"all pairs show {names[0]!r}; an interval over people needs two or more")
     codes = codes.reshape(len(given), -1)
-    rng, found = np.random.default_rng(seed), np.empty((0, len(given)))
-    while len(found) < draws:
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), draws - len(found))
+    rng, left = np.random.default_rng(seed), draws
+    while left:
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), min(left, 50))
         weights = counts[:, codes[:, 0]].astype(float)
         for one, column in enumerate(codes.T[1:], 1):
             weights *= np.where((codes[:, :one] == column[:, None]).any(axis=1), 1, counts[:, column])
-        found = np.concatenate([found, weights[weights.sum(axis=1) > 0]])
-    return found
+        weights = weights[weights.sum(axis=1) > 0]
+        left -= len(weights)
+        yield weights
 
 
 def mean_interval(
@@ -292,8 +298,9 @@ def mean_interval(
         raise ValueError(f"{len(values)} pairs, {missing} values NaN: an interval needs two pairs or more, without NaN")
     if len(people := np.arange(len(values)) if people is None else np.asarray(people)) != len(values):
         raise ValueError(f"{len(values)} values and people of {len(people)} pairs; one length is needed")
-    weights = weights_by_person(people, draws=draws, seed=seed)
-    means = weights @ values.reshape(len(values), -1) / weights.sum(axis=1, keepdims=True)
+    check_options(weights_by_person, {"draws": draws, "seed": seed})
+    parts = _drawn_weights(people, draws, seed)
+    means = np.concatenate([some @ values.reshape(len(values), -1) / some.sum(axis=1, keepdims=True) for some in parts])
     low, high = np.quantile(means, (0.025, 0.975), axis=0).reshape(2, *values.shape[1:])
     return values.mean(axis=0), low[()], high[()]
 
