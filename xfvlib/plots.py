@@ -394,7 +394,7 @@ def draw_morph(one: pairs.Pair, two: pairs.Pair, mixed: Tensor, scores: Seq, thr
         threshold: of the decision.
     """
     harder = one if scores[0] < scores[1] else two
-    claim = pairs.Pair(mixed, harder.b, False, "morph", harder.name_b)
+    claim = pairs.Pair(mixed, harder.b, None, "morph", harder.name_b)  # a morph is neither person, or both
     titles = one.name_a, "morph", two.name_a, f"held against {harder.name_b}"
     return _over_a_line(claim, float(min(scores)), threshold, [one.a, mixed, two.a, harder.b], titles)
 
