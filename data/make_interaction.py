@@ -10,6 +10,7 @@ again. About half an hour each on one core.
 
 import argparse
 import time
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy.stats import spearmanr
 
 import xfvlib as xfv
 from xfvlib.alignment import find_landmarks
+from xfvlib.evaluation import scores
 from xfvlib.files import DATA, write_whole
 from xfvlib.interaction import interaction, matrix_of, places_of, prepare_places
 from xfvlib.pairs import person
@@ -84,12 +86,29 @@ def planted_places(model, pairs, count):
     return pd.DataFrame(rows)
 
 
-def pairs_of_images(model, pairs, names, prepared):
+def moves_of(prepared):
+    """What each place of each image moves the embedding by, ``{name: (K, N)}``."""
+    return {name: (one["embedding"] - one["without"]).double() for name, one in prepared.items()}
+
+
+def numbers_of(moves, name_a, name_b):
+    """Sums over a pair's matrix, and over what is left of it beyond what a place does to everybody: from each move the
+    mean move of the people who are not in the pair is taken off."""
+    gone = {person(name_a), person(name_b)}
+    usual = sum(others := [move for name, move in moves.items() if person(name) not in gone]) / len(others)
+    a, b = moves[name_a], moves[name_b]
+    found = {}
+    for beyond, matrix in {"": a @ b.T, " beyond": (a - usual) @ (b - usual).T}.items():
+        sums = {"same place": matrix.trace(), "sum": matrix.sum(), "highest": matrix.max()}
+        found |= {name + beyond: float(value) for name, value in sums.items()}
+    return found
+
+
+def pairs_of_images(names, prepared):
     """All pairs of some images: how alike their matrices are to the mean of other people's, and where they peak."""
-    people, kinds = np.array([person(name) for name in names]), {}
+    people, moves, kinds = np.array([person(name) for name in names]), moves_of(prepared), {}
     couples = list(combinations(range(len(names)), 2))
     matrices = torch.stack([matrix_of(prepared[names[j]], prepared[names[k]]).flatten() for j, k in couples]).numpy()
-    scores = [float(prepared[names[j]]["embedding"] @ prepared[names[k]]["embedding"]) for j, k in couples]
     whose = people[np.array(couples)]
     same, rows = whose[:, 0] == whose[:, 1], []
     for kind, some in (("genuine", same), ("impostor", ~same)):
@@ -98,11 +117,9 @@ def pairs_of_images(model, pairs, names, prepared):
             mine = some & (whose == who).any(axis=1)
             of_person[who] = matrices[mine].sum(axis=0), mine.sum()
         kinds[kind] = some, total, of_person
-    middle = int(np.sqrt(matrices.shape[1]))
-    moves = torch.stack([prepared[name]["embedding"] - prepared[name]["without"] for name in names]).double()
-    of_all = {who: moves[people == who].sum(dim=0) for who in sorted(set(people))}
     for number, (j, k) in enumerate(couples):
-        row = {"name_a": names[j], "name_b": names[k], "same": bool(same[number]), "score": scores[number]}
+        row = {"name_a": names[j], "name_b": names[k], "same": bool(same[number])}
+        row["score"] = float(prepared[names[j]]["embedding"] @ prepared[names[k]]["embedding"])
         for kind, (some, total, of_person) in kinds.items():
             both = some & (whose == whose[number][0]).any(axis=1) & (whose == whose[number][1]).any(axis=1)
             gone = {*whose[number]}
@@ -110,14 +127,30 @@ def pairs_of_images(model, pairs, names, prepared):
                 total - sum(of_person[who][0] for who in gone) + (matrices[both].sum(axis=0) if len(gone) == 2 else 0)
             )
             row[f"like {kind}"] = np.corrcoef(matrices[number], rest)[0, 1]
-        matrix = matrices[number].reshape(middle, middle)
-        row |= {"same place": np.trace(matrix), "sum": matrix.sum(), "highest": matrix.max()}
-        # beyond what a place does to everybody: the mean of the people who are not in the pair is taken off
-        usual = (moves.sum(dim=0) - sum(of_all[who] for who in gone)) / (~np.isin(people, list(gone))).sum()
-        beyond = ((moves[j] - usual) @ (moves[k] - usual).T).numpy()
-        row |= {"same place beyond": np.trace(beyond), "sum beyond": beyond.sum(), "highest beyond": beyond.max()}
-        rows.append(row)
-    return pd.DataFrame(rows), matrices, same, np.array(scores)
+        rows.append(row | numbers_of(moves, names[j], names[k]))
+    return pd.DataFrame(rows), matrices, same
+
+
+def equal_scores(model, pairs, count, most=3):
+    """False accepts among all pairs, at most three of any two people, and beside each the genuine pair of nearest
+    score that is not taken yet, at most three of a person."""
+    every = pairs.all_pairs()
+    table = every.table[["name_a", "name_b", "same"]].assign(score=scores(model, every))
+    couple = [frozenset(map(person, two)) for two in zip(table.name_a, table.name_b)]
+    wrong = table.assign(couple=couple)[~table.same & (table.score >= model.threshold)]
+    wrong = wrong.sample(frac=1, random_state=SEED).groupby("couple").head(most).drop(columns="couple").head(count)
+    left, chosen, taken = table[table.same], [], Counter()
+    for number, (_, row) in enumerate(wrong.iterrows()):
+        free = left[left.name_a.map(lambda name: taken[person(name)] < most)]
+        nearest = (free.score - row.score).abs().idxmin()
+        chosen += [row.to_dict() | {"couple": number}, left.loc[nearest].to_dict() | {"couple": number}]
+        taken[person(left.name_a[nearest])] += 1
+        left = left.drop(nearest)
+    chosen, places = pd.DataFrame(chosen), places_of(model)
+    names = sorted({*chosen.name_a, *chosen.name_b})
+    moves = moves_of({name: prepare_places(model, pairs.image(name), places) for name in names})
+    found = [numbers_of(moves, *two) for two in zip(chosen.name_a, chosen.name_b)]
+    return pd.concat([chosen, pd.DataFrame(found)], axis=1)
 
 
 def landmarks(model, pairs, names, prepared):
@@ -223,16 +256,14 @@ def main():
     table = lambda name, function, *on: kept(f"{name}_{given.data}", where_from, lambda: function(model, pairs, *on))
 
     table("planted", planted_places, given.count // 4)
+    table("equal", equal_scores, given.count // 2)
     names, places = chosen_names(pairs, given.count), places_of(model)
     prepared = {name: prepare_places(model, pairs.image(name), places) for name in names}
     table("landmarks", landmarks, names, prepared)
     table("deletion", deletion, names, prepared)
-    found, matrices, same, scores = pairs_of_images(model, pairs, names, prepared)
+    found, matrices, same = pairs_of_images(names, prepared)
     kept(f"pairs_{given.data}", where_from, lambda: found)
-    lowest = np.sort(scores[same])[: len(scores[same]) // 3]
-    alike = np.argsort(-scores[~same])[: len(lowest)]
     means = {"genuine": matrices[same], "impostor": matrices[~same]}
-    means |= {"low genuine": matrices[same][scores[same] <= lowest[-1]], "high impostor": matrices[~same][alike]}
     rows = [
         {"kind": kind, "pairs": len(some), "mean": some.mean(axis=0).astype("float16")} for kind, some in means.items()
     ]

@@ -1,5 +1,5 @@
 """Make the tables of ``results/methods_…/``, every method on the ladder by deletion and insertion, one file each, and
-``results/patches_….parquet``, the Patch test: SFace on ORL, or MobileFaceNet on LFW.
+``results/patch_test_….parquet``, the Patch test: SFace on ORL, or MobileFaceNet on LFW.
 
 Run from the project folder (an hour or two on two cores; what was computed is kept in ``build/results``, and running
 again goes on from there):
@@ -7,9 +7,8 @@ again goes on from there):
     OMP_NUM_THREADS=1 .venv/bin/python data/make_results.py orl
     OMP_NUM_THREADS=1 .venv/bin/python data/make_results.py lfw --lfw folder/lfw --weights mobilefacenet.pt
 
-Each method is a sweep of its own on the same pairs, so that a new method adds its file and leaves the others alone, and
-the methods that are done can be kept before the others are: each is written to ``build/results/…/done`` when it ends,
-and ``--keep`` copies all that are there to ``data/results``. The controls, which do not depend on the method, are one
+Each method is a sweep of its own on the same pairs, so that a new method adds its file and leaves the others alone. A
+file that exists is kept: delete it to have it computed again. The controls, which do not depend on the method, are one
 more. ``--estimate`` prints what each will take, and ends.
 
 Where decisions can fall: genuine pairs with the probe masked, impostor pairs with both images masked. All maps are
@@ -19,7 +18,6 @@ everything costs.
 
 import argparse
 import json
-import shutil
 import time
 from inspect import signature
 from pathlib import Path
@@ -32,6 +30,7 @@ from xfvlib.faithfulness import (
     MAPS,
     WHERE_DECISIONS_FALL,
     ladder,
+    read_table,
     save_table,
     settings_of,
     sides_wanted,
@@ -134,7 +133,6 @@ def main():
     parser.add_argument("--methods", nargs="+", help="labels; all unless given")
     parser.add_argument("--work", type=Path, default=WORK, help="where to compute (build/results)")
     parser.add_argument("--estimate", action="store_true", help="print what it will take, and end")
-    parser.add_argument("--keep", action="store_true", help="put what is done into data/results, too")
     arguments = parser.parse_args()
 
     model, pairs = setting(arguments)
@@ -156,39 +154,30 @@ def main():
 
 def make(arguments, model, many, methods, seconds, client, work):
     """A sweep, a Patch test and a file of each method, the quickest first."""
-    done, shared = work / "done", {"client": client, "block": 4, "progress": True}
-    done.mkdir(exist_ok=True)
+    results = DATA / "results"
+    kept, patches_kept = results / f"methods_{arguments.setting}", results / f"patch_test_{arguments.setting}.parquet"
+    kept.mkdir(exist_ok=True)
     fewer, tables, patches = many.draw(min(len(many) // 2, PATCH_PAIRS)), {}, {}
     for label in ["controls", *sorted(methods, key=seconds.get)]:
         given = {label: methods[label]} if label in methods else {}
         folder = work / label.replace(" ", "_").replace(",", "")
-        how = shared | {"out": folder, "controls": not given}
-        tables[label] = xfv.sweep(model, many, given, metrics_of(label), **how)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        chosen = (
-            "model",
-            "model hash",
-            "data",
-            "data hash",
-            "pairs",
-            "threshold",
-            "methods",
-            "metrics",
-            "seed",
-            "versions",
-        )
-        settings = {key: manifest[key] for key in chosen} | {"seconds a map": seconds.get(label)}
-        save_table(slim(tables[label]), done / f"{folder.name}.parquet", settings)
-        if label in (*PATCHED, "controls"):
+        path = kept / f"{folder.name}.parquet"
+        if not path.exists():
+            how = {"client": client, "block": 4, "progress": True, "out": folder, "controls": not given}
+            table = xfv.sweep(model, many, given, metrics_of(label), **how)
+            manifest = json.loads((folder / "manifest.json").read_text())
+            settings = {key: manifest[key] for key in MANIFEST} | {"seconds a map": seconds.get(label)}
+            save_table(slim(table), path, settings)
+        tables[label], settings = read_table(path)
+        if label in (*PATCHED, "controls") and not patches_kept.exists():
             # as the method is used, with its own blur: nothing blurs its maps alike here
             usual = {label: {"method": label} | WAYS.get(label, {})} if given else {}
+            folder.mkdir(exist_ok=True)
             patches[label] = kept_patch_test(model, fewer, usual, folder)
-        keep(arguments, done)
-    if {*PATCHED} <= {*methods}:
+    if {*PATCHED} <= {*patches}:
         numbered = pd.concat(patches.values()).assign(pair=lambda table: places_of(table, many))
         used = {label: {"method": label} | WAYS.get(label, {}) for label in PATCHED}
-        keep_patches(done, numbered, fewer, model, used, manifest["versions"])
-        keep(arguments, done)
+        keep_patches(patches_kept, numbered, fewer, model, used, settings["versions"])
     found = ladder(pd.concat(tables.values()))
     print(found[found.over == "another partner"].round(1).to_string())
 
@@ -199,20 +188,6 @@ def slim(table):
     turned = table.method.str.endswith(" reversed") & (table.method != "blob reversed") & (table["map"] == "own")
     table = table[~turned.fillna(False)].reset_index(drop=True)
     return table.assign(scores=table.scores.where(table["map"] == "own", None))
-
-
-def keep(arguments, done):
-    """Put what is done where it stays."""
-    if arguments.keep:
-        folder = DATA / "results" / f"methods_{arguments.setting}"
-        folder.mkdir(exist_ok=True)
-        for path in done.glob("*.parquet"):
-            there = (
-                DATA / "results" / f"patches_{arguments.setting}.parquet"
-                if path.stem == "patches"
-                else folder / path.name
-            )
-            shutil.copy(path, there)
 
 
 def kept_patch_test(model, pairs, methods, folder):
@@ -230,7 +205,7 @@ def places_of(table, many):
     return [places[names] for names in zip(table.name_a, table.name_b)]
 
 
-def keep_patches(done, patches, pairs, model, methods, versions):
+def keep_patches(path, patches, pairs, model, methods, versions):
     """Write the Patch test of some of the methods, with the settings that made it as the table's ``attrs``."""
     # the fixed orders come with each method
     patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)
@@ -246,7 +221,7 @@ def keep_patches(done, patches, pairs, model, methods, versions):
         "patch_test": defaults,
         "versions": versions,
     }
-    write_whole(done / "patches.parquet", lambda temporary: patches.to_parquet(temporary, compression="zstd"))
+    write_whole(path, lambda temporary: patches.to_parquet(temporary, compression="zstd"))
 
 
 if __name__ == "__main__":
