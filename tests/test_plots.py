@@ -254,3 +254,10 @@ def test_estimates_without_a_value_for_dc_have_a_heat_plot(shown, explanations, 
     assert f"band {found.a[1:].abs().argmax() + 1} of the probe" in shown[0].alt
     black = xfv.Pair(*torch.zeros(2, 3, 20, 20))
     plots.show_frequency_influence(frequency_influence(tiny, black, width=2))
+
+
+def test_a_line_has_the_colour_of_its_name_wherever_it_stands():
+    first, second = ["fggb", "genuine"], ["another", "genuine", "fggb, signed", "fggb reversed"]
+    (first, second) = (dict(zip(names, plots._looks(names))) for names in (first, second))
+    assert first["fggb"] == second["fggb, signed"] and first["genuine"] == second["genuine"]
+    assert second["fggb reversed"] == first["fggb"] | {"linestyle": "--"} and second["another"] not in first.values()

@@ -5,7 +5,9 @@ magnitudes in one sequential palette. Maps are scaled here, for the eye only; wh
 """
 
 import io
+import re
 import textwrap
+from collections import Counter
 from collections.abc import Sequence as Seq
 
 import numpy as np
@@ -26,6 +28,11 @@ with extras.extra("notebooks"):
 
 SIGNED, MAGNITUDE = "RdBu", "magma"
 GENUINE, IMPOSTOR = "#2166ac", "#b2182b"
+_COLOURS = {  # of lines by name, in every figure: blue of genuine, red of impostor pairs, the wrong ones pale
+    "genuine": GENUINE, "true accept": GENUINE, "false reject": "#92c5de",
+    "impostor": IMPOSTOR, "true reject": IMPOSTOR, "false accept": "#f4a582",
+    "blob": "0.15", "random": "0.55",
+} | dict(zip(methods.METHODS, [*sns.color_palette("tab10"), *sns.color_palette("Dark2")]))  # fmt: skip
 _TITLE_WIDTH = 22  # letters over a picture; longer titles are broken at a space, or made smaller
 _TRUTH = {True: "same person", False: "different people", None: "truth unknown"}
 
@@ -219,8 +226,8 @@ def show_maps(
         maps, titles: of one length.
         image: ``(3, H, W)``, shown first, and under signed maps when given.
         signed: diverging palette centred on 0; False for magnitudes ≥ 0 in the sequential palette.
-        each_scaled: scale each map to its own largest absolute value; False for one scale, so that maps can be
-            compared.
+        each_scaled: scale each map to its own 99.5th percentile, in full colour; False for one scale, so that maps can
+            be compared.
         columns: maps in a row.
         label: unit of the colour bar.
 
@@ -234,7 +241,7 @@ def show_maps(
     drawn = [_coloured(x, palette, low * top, top) if on is None else blend(on, x, top) for x, top in zip(maps, limits)]
     cells = [(image, "image")] * (image is not None) + [*zip(drawn, titles)]
     figure = _pictures(cells, columns, 1.5, beside=1)
-    top, unit = (1, "share of largest") if each_scaled else (limits[0], "")
+    top, unit = (1, "1: full colour") if each_scaled else (limits[0], "")
     _bar(figure, figure.axes, palette, low * top, top, label=_plain(label or unit))
     show(figure, f"Maps: {_told(titles)}")
 
@@ -289,6 +296,21 @@ def _axes(curves, size):
     return Figure(figsize=size).subplots()
 
 
+def _looks(names):
+    """Colour and dashes of each line: a known name's own colour, before a comma, a bracket or "reversed", dashed the
+    second time; others by their place."""
+    used, others = Counter(), sns.color_palette("colorblind", len(names))
+    for name, other in zip(names, others):
+        colour = _COLOURS.get(re.split(r",| \(| reversed", name)[0], other)
+        yield {"color": colour, "linestyle": ("-", "--", ":")[used[colour] % 3]}
+        used[colour] += 1
+
+
+def _legend(ax, count):
+    """Inside for a few lines, and beside the axes where it would cover them."""
+    ax.legend(frameon=False, fontsize=9, **({"loc": "upper left", "bbox_to_anchor": (1, 1)} if count > 3 else {}))
+
+
 def show_roc(curves: dict, labels: ArrayLike) -> None:
     """ROC curves, false match rate on a logarithmic axis, with the point of the equal error rate.
 
@@ -300,11 +322,11 @@ def show_roc(curves: dict, labels: ArrayLike) -> None:
         ValueError: no curves, and see :func:`xfvlib.evaluation.error_rates`.
     """
     ax, described, lowest = _axes(curves, (5.2, 3.4)), [], 1.0
-    for (name, scores), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
+    for (name, scores), looks in zip(curves.items(), _looks(curves)):
         (fmr, fnmr, _), (eer, _) = evaluation.error_rates(scores, labels), evaluation.equal_error_rate(scores, labels)
         described.append(f"{name}: AUC {evaluation.auc(scores, labels):.4f}, EER {eer:.2%}")
-        ax.plot(fmr, 1 - fnmr, color=colour, drawstyle="steps-post", label=_plain(described[-1]))
-        ax.plot([eer], [1 - eer], "o", color=colour)
+        ax.plot(fmr, 1 - fnmr, drawstyle="steps-post", label=_plain(described[-1]), **looks)
+        ax.plot([eer], [1 - eer], "o", color=looks["color"])
         lowest = min(lowest, float((1 - fnmr)[fmr > 0][0]))
     impostors = int((~np.asarray(labels, bool)).sum())
     ax.set(xscale="log", xlim=(1 / impostors, 1), ylim=(max(0, lowest - 0.05), 1.005))
@@ -316,7 +338,7 @@ def show_roc(curves: dict, labels: ArrayLike) -> None:
 def show_curves(
     x: ArrayLike, curves: dict, *, xlabel: str, ylabel: str, logx: bool = False, logy: bool = False, line: tuple = ()
 ) -> None:
-    """Lines over an axis, each named in a legend.
+    """Lines over an axis, each named in a legend. Kinds of pairs, methods and fixed orders have colours of their own.
 
     Args:
         x: ``(P,)``.
@@ -328,21 +350,21 @@ def show_curves(
     Raises:
         ValueError: no curves, or one of another length than ``x``, or of none.
     """
-    ax, ends = _axes(curves, (5.8, 3.2)), []
-    for (name, y), colour in zip(curves.items(), sns.color_palette("colorblind", len(curves))):
+    ax, ends = _axes(curves, (5.8 if len(curves) < 4 else 7.6, 3.2)), []
+    for (name, y), looks in zip(curves.items(), _looks(curves)):
         y, *interval = y if isinstance(y, tuple) else (y,)
         if np.shape(y) != np.shape(x) or not np.size(y):
             raise ValueError(f"{name} has {np.shape(y)} values for {np.shape(x)} places; (P,) of both are needed")
-        ax.plot(x, y, marker="o", ms=3, color=colour, label=_plain(name))
+        ax.plot(x, y, marker="o", ms=3, label=_plain(name), **looks)
         if interval:
-            ax.fill_between(x, *interval, color=colour, alpha=0.2, lw=0)
+            ax.fill_between(x, *interval, color=looks["color"], alpha=0.2, lw=0)
         ends.append(f"{name} from {float(y[0]):.3g} to {float(y[-1]):.3g}")
     if line:
         ax.axhline(line[0], color="0.2", ls="--", lw=1, label=_plain(line[1]))
         ends.append(f"{line[1]} at {line[0]:.3g}")
     ax.set(xlabel=_plain(xlabel), ylabel=_plain(ylabel))
     ax.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
-    ax.legend(frameon=False, fontsize=9)
+    _legend(ax, len(curves))
     show(ax.figure, f"{ylabel} against {xlabel}: {'; '.join(ends)}")
 
 
@@ -362,7 +384,7 @@ def show_chart(values: ArrayLike, rows: Seq, columns: Seq, *, label: str, xlabel
     size = table.abs().fillna(0).to_numpy()
     figure, limit = Figure(figsize=(1.6 + 0.62 * len(columns), 1.1 + 0.36 * len(rows))), float(size.max()) or 1.0
     ax, looks = figure.subplots(), {"cmap": SIGNED, "vmin": -limit, "vmax": limit, "annot": True, "fmt": ".3f"}
-    sns.heatmap(table, ax=ax, annot_kws={"size": 8}, cbar_kws={"label": _plain(label)}, **looks)
+    sns.heatmap(table, ax=ax, annot_kws={"size": 9}, cbar_kws={"label": _plain(label)}, **looks)
     ax.tick_params(axis="y", rotation=0)
     ax.set(xlabel=_plain(xlabel), ylabel=_plain(ylabel))
     i, j = np.unravel_index(size.argmax(), size.shape)
@@ -432,7 +454,7 @@ def show_frequency_influence(influence: frequency.FrequencyInfluence, cycles: fl
             ax.set_axis_on()
             ax.set(xlim=(-reach, reach), ylim=(reach, -reach), xlabel="cycles across")
             ax.set_ylabel("cycles down" if number % 4 == 1 else "")
-            ax.tick_params(labelsize=8)
+            ax.tick_params(labelsize=9)
     for column, scale in enumerate(scales, 1):
         _bar(figure, figure.axes[column:8:4], *scale)
     bands = "band {} of the probe and band {} of the reference".format(*sizes.argmax(dim=1).tolist())
@@ -461,5 +483,5 @@ def show_interaction(i: Interaction, chosen: Seq | None = None) -> None:
         pale = 1 - (1 - i.pair.a) * (0.3 + 0.7 * clear)
         cells += [(pale, names[0]), (blend(i.pair.b, found), f"finds {names[1]}\n{most}")]
     figure = _pictures(cells, 6, beside=1)
-    _bar(figure, figure.axes, SIGNED, -1, 1, label="share of largest")
+    _bar(figure, figure.axes, SIGNED, -1, 1, label="1: full colour")
     show(figure, f"{i.pair.name_a} and {i.pair.name_b}, cosine {i.score:.3f}: {'; '.join(told)}.")
