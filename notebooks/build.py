@@ -150,7 +150,7 @@ def reference(folder):
     return "\n".join(lines)
 
 
-def start(notebooks, note, api):
+def start_page(notebooks, note, api):
     """The start page: what README.md says of the workbook, its lessons and how to run it, and the first picture of a
     pair."""
     readme = (HERE.parent / "README.md").read_text(encoding="utf8")
@@ -176,7 +176,7 @@ def start(notebooks, note, api):
 def site(notebooks, out, note=""):
     """One site of executed notebooks, ``{stem: notebook}``, in a folder; every file comes whole or not at all.
 
-    With a note, which then opens it, it has no API reference.
+    With a note, which then opens it, it has no API reference. A RuntimeError says that Sphinx failed.
     """
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out) as folder:
@@ -191,9 +191,9 @@ def site(notebooks, out, note=""):
             nbformat.write(prepared(notebook, notebooks.keys() - {stem}), source / f"{stem}.ipynb")
         if not note:
             (source / "api" / "index.md").write_text(reference(pages / "api"), encoding="utf8")
-        (source / "index.md").write_text(start(notebooks, note, api=not note), encoding="utf8")
+        (source / "index.md").write_text(start_page(notebooks, note, api=not note), encoding="utf8")
         if build_main(["-q", "-b", "html", "-d", str(parsed), str(source), str(pages)]):
-            sys.exit("The pages could not be made.")
+            raise RuntimeError("Sphinx could not make the pages; what it says stands above")
         shutil.copytree(pages, out, dirs_exist_ok=True, copy_function=os.replace)
 
 
@@ -221,8 +221,11 @@ def main(names, in_place, choice=None):
             notebook.metadata.pop("widgets", None)
             write((HERE if in_place else out) / path.name, nbformat.writes(notebook) + "\n")
     if not in_place:
-        site(executed, out, NOTE.format(name=choice.name) if choice else "")
-        print(f"Open {out / 'index.html'}")
+        try:
+            site(executed, out, NOTE.format(name=choice.name) if choice else "")
+            print(f"Open {out / 'index.html'}")
+        except RuntimeError as error:
+            failed.append(str(error))
     if failed:
         sys.exit("\n".join(failed))
 

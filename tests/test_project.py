@@ -5,6 +5,7 @@ import ast
 import inspect
 import pkgutil
 import re
+import shutil
 import sys
 import tomllib
 from importlib import import_module, metadata
@@ -247,6 +248,7 @@ def test_the_site_hangs_together_and_loads_nothing_from_elsewhere(site):
     assert len({*titles}) == len(titles) and all(title.endswith("Explain face verification") for title in titles)
     for name, one in pages.items():
         here = (site / name).parent
+        assert not [formula for formula in one.find_all("math") if "\\" in formula.get_text()], name  # unknown LaTeX
         loaded = [tag.get("src") or tag["href"] for tag in one.select("[src], link[href]")]
         linked = [tag["href"].partition("#")[0] for tag in one.select("a[href]")]
         assert not [found for found in loaded if re.match(r"(https?:)?//", found)], name
@@ -257,7 +259,7 @@ def test_the_site_hangs_together_and_loads_nothing_from_elsewhere(site):
     for before, after in pairwise(names):
         assert pages[before].select_one("a.next-page")["href"].endswith(f"{after}.html")
         assert pages[after].select_one("a.prev-page")["href"].endswith(f"{before}.html")
-    assert sorted(path.suffix for path in site.iterdir() if path.is_dir()) == ["", "", ""]  # nothing half made
+    assert {path.name for path in site.iterdir() if path.is_dir()} == {"_sources", "_static", "api"}  # none half made
 
 
 def test_the_start_page_has_a_picture_and_every_lesson_with_its_minutes(site):
@@ -302,6 +304,22 @@ def test_formulas_errors_and_links_come_into_a_page(build, tmp_path, capfd):
     assert [(link["href"], link.get_text()) for link in links] == [("01_one.html", "1")] * 2
     start = page(tmp_path, "index").article
     assert "Of mine." in start.get_text() and not start.img and not start.find_all("td")
+
+
+def test_a_notebook_that_fails_has_a_page_and_is_reported(build, tmp_path, monkeypatch):
+    here, out = tmp_path / "notebooks", tmp_path / "build"
+    shutil.copytree(ROOT / "notebooks", here, ignore=shutil.ignore_patterns("*.ipynb", "__pycache__"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    cells = [nbformat.v4.new_markdown_cell("# 1 · One"), nbformat.v4.new_code_cell("print('so far')\n1 / 0")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), here / "01_one.ipynb")
+    monkeypatch.setattr(build, "HERE", here)
+    monkeypatch.setattr(build, "OUT", out)
+    monkeypatch.setattr(build, "reference", lambda folder: "# Reference of the library")
+    with pytest.raises(SystemExit, match=r"01_one.ipynb:(.|\n)*ZeroDivisionError"):
+        build.main([], in_place=False)
+    said = page(out, "01_one").article.get_text()
+    assert "so far" in said and "ZeroDivisionError" in said and (out / "index.html").is_file()
+    assert "ZeroDivisionError" in (out / "01_one.ipynb").read_text()
 
 
 def test_the_list_of_references_has_what_the_notebooks_cite():
