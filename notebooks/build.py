@@ -113,11 +113,12 @@ def figure(output):
 
 
 def linked(text, stems):
-    """Markdown with a link at every number by which it names one of these notebooks."""
+    """Markdown with a link wherever it names one of these notebooks by its number."""
     pages = {stem.split("_")[0].lstrip("0"): f"{stem}.ipynb" for stem in stems}
-    named = r"(?<=\b[Nn]otebook) \d+b?|(?<=\b[Nn]otebooks) \d+b?(?:(?:, | and | to )\d+b?)*"
-    link = lambda number: f"[{number[0]}]({pages[number[0]]})" if number[0] in pages else number[0]
-    return re.sub(named, lambda found: re.sub(r"\d+b?", link, found[0]), text)
+    link = lambda number, words: f"[{words}]({pages[number]})" if number in pages else words
+    text = re.sub(r"\b[Nn]otebook (\d+b?)", lambda one: link(one[1], one[0]), text)
+    several = r"(?<=\b[Nn]otebooks) \d+b?(?:(?:, | and | to )\d+b?)*"
+    return re.sub(several, lambda found: re.sub(r"\d+b?", lambda one: link(one[0], one[0]), found[0]), text)
 
 
 def prepared(notebook, stems=()):
