@@ -1,5 +1,7 @@
+import io
 import itertools
 import os
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import nbformat
@@ -29,7 +31,9 @@ def site(build, tmp_path_factory):
     """The site of the stored notebooks, which are not executed."""
     folder = tmp_path_factory.mktemp("site")
     paths = sorted(build.HERE.glob("*.ipynb"))
-    build.site({path.stem: nbformat.read(path, as_version=4) for path in paths}, folder)
+    with redirect_stderr(io.StringIO()) as warned:
+        build.site({path.stem: nbformat.read(path, as_version=4) for path in paths}, folder)
+    assert not warned.getvalue()
     return folder
 
 
