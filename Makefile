@@ -1,4 +1,4 @@
-# make workbook   execute every notebook into build/, as notebooks and as HTML with an index and the API reference.
+# make workbook   execute every notebook into build/, as notebooks and as one site with a glossary and the API reference: open build/index.html
 #                 On another recogniser and other pairs: make workbook CHOICE=mine.py, a file that defines model and pairs (notebook 9)
 # make test       lint, format, types, unit tests with the examples of the docstrings, then nbval over the notebooks
 # make test-portable

