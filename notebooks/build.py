@@ -41,7 +41,7 @@ print(model, pairs, sep="\\n")
 """
 NOTE = """**Run on another recogniser or other pairs.** What is computed from `model` and `pairs` is that of `{name}`.
 The text was written for sface on ORL, and the numbers in it are of that run. Tables read from `data/results`, and what
-is computed for comparison with them, are of dlib-resnet on ORL, the former default, or of MobileFaceNet on LFW."""
+is computed for comparison with them, are of the recognisers and the data that the text names."""
 CONTROL = "*Here stands a control. It moves in JupyterLab: `make lab`.*"
 START = """# Explain face verification
 
