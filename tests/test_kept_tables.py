@@ -85,7 +85,7 @@ def test_a_kept_table_is_of_the_model_that_it_names_and_its_threshold(settings_o
     assert kept.attrs["model"] == model.name and kept.attrs["data"].startswith(pairs.name.split()[0])
     assert kept.attrs["threshold"] == pytest.approx(model.threshold, abs=1e-4)
     if "name_a" in kept and "morphs" not in name:
-        assert {*kept.name_a, *kept.name_b} <= {*pairs.names}
+        assert {*kept.name_a, *kept.name_b} <= {*pairs.images}
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name.rsplit("_", 1)[0] in AGAIN])
