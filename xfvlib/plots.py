@@ -441,11 +441,12 @@ def show_frequency_influence(influence: frequency.FrequencyInfluence, cycles: fl
     there = frequency.distance_from_dc(size)[(sizes >= limit / 20).any(dim=0)[influence.numbers]]
     reach = min(cycles or float(there.max() if len(there) else torch.inf) + 2, min(size) / 2)
     scales = [(MAGNITUDE, 0, 1), (SIGNED, -limit, limit), (MAGNITUDE, -6, 0)]
-    titles = "absolute, share of largest", "directed, cosine lost", "log10 of the band's energy share"
+    titles: tuple = ("absolute, share of largest", "directed, cosine lost", "log10 of the band's energy share")
     values = torch.stack([found.abs() / limit, found, energies.clamp(min=1e-6).log10()], dim=1)
     cells, images = [], [(influence.pair.a, "probe"), (influence.pair.b, "reference")]
     for image, heats in zip(images, torch.fft.fftshift(values[..., influence.numbers], dim=(-2, -1))):
         cells += [image, *((_coloured(x, *scale), title) for x, scale, title in zip(heats, scales, titles))]
+        titles = "", "", ""  # the first row's hold for both
     figure = _pictures(cells, 4, 1.9, beside=2.5)
     (top, left), (bottom, right) = [-(n // 2) - 0.5 for n in size], [n - n // 2 - 0.5 for n in size]
     for number, ax in enumerate(figure.axes):
