@@ -261,3 +261,15 @@ def test_a_line_has_the_colour_of_its_name_wherever_it_stands():
     (first, second) = (dict(zip(names, plots._looks(names))) for names in (first, second))
     assert first["fggb"] == second["fggb, signed"] and first["genuine"] == second["genuine"]
     assert second["fggb reversed"] == first["fggb"] | {"linestyle": "--"} and second["another"] not in first.values()
+
+
+def test_a_chart_keeps_the_sign_of_what_is_nearly_white(monkeypatch):
+    values = np.random.default_rng(0).normal(0, 0.02, (11, 11)).round(3)
+    values[3, 3], drawn = 0.1, []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: drawn.append(figure))
+    plots.show_chart(values, range(11), range(11), label="x")
+    (figure,), full = drawn, io.BytesIO()
+    small = np.asarray(PIL.Image.open(io.BytesIO(plots.to_png(figure))).convert("RGB")).astype(int)
+    figure.savefig(full, format="png", dpi=100)
+    exact = np.asarray(PIL.Image.open(full).convert("RGB")).astype(int)
+    assert (((small - small[..., 2:]) * (exact - exact[..., 2:]))[..., 0] < 0).mean() < 0.01
