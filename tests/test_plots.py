@@ -273,3 +273,4 @@ def test_a_chart_keeps_the_sign_of_what_is_nearly_white(monkeypatch):
     few, exact = (np.asarray(one.convert("RGB")).astype(int) for one in (plots._few_colours(exact), exact))
     turned = (few[..., 0] - few[..., 2]) * (exact[..., 0] - exact[..., 2]) < 0  # blue where it was red
     assert turned[exact.min(axis=-1) > 200].mean() < 0.005 and np.abs(few - exact).max() < 40
+    assert (few[exact.min(axis=-1) == 255] == 255).all()  # the page is white

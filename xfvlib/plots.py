@@ -15,6 +15,7 @@ import pandas as pd
 import PIL.Image
 import torch
 from numpy.typing import ArrayLike
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from xfvlib import evaluation, extras, frequency, methods, pairs, perturb
@@ -58,11 +59,17 @@ def to_png(figure: Figure) -> bytes:
 def _few_colours(picture):
     """The picture in 256 colours: the 64 most frequent ones, so that even areas keep theirs, and with it the sign of
     what is nearly white; the others cover the rest, rare ones such as the ends of a colour bar among them."""
-    often = [colour for _, colour in sorted(picture.getcolors(picture.width * picture.height))[-64:]]
+    packed, where, times = np.unique(
+        np.asarray(picture, np.int32) @ [65536, 256, 1], return_inverse=True, return_counts=True
+    )
+    colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1)
+    often = colours[times.argsort()[-64:]]
     rest = picture.quantize(256 - len(often), PIL.Image.Quantize.MAXCOVERAGE).getpalette()
-    palette = PIL.Image.new("P", (1, 1))
-    palette.putpalette([*np.ravel(often).tolist(), *rest])
-    return picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+    palette = np.concatenate([often, np.reshape(rest, (-1, 3))])
+    nearest = KDTree(palette).query(colours)[1].astype(np.uint8)  # Pillow's own search is off by a few shades
+    few = PIL.Image.fromarray(nearest[where.reshape(picture.size[::-1])])
+    few.putpalette(palette.ravel().tolist())
+    return few
 
 
 def show(figure: Figure, alt: str) -> None:
