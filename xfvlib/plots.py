@@ -322,11 +322,6 @@ def _looks(names):
         used[colour] += 1
 
 
-def _legend(ax, count):
-    """Inside for a few lines, and beside the axes where it would cover them."""
-    ax.legend(frameon=False, fontsize=9, **({"loc": "upper left", "bbox_to_anchor": (1, 1)} if count > 3 else {}))
-
-
 def show_roc(curves: dict, labels: ArrayLike) -> None:
     """ROC curves, false match rate on a logarithmic axis, with the point of the equal error rate.
 
@@ -380,7 +375,8 @@ def show_curves(
         ends.append(f"{line[1]} at {line[0]:.3g}")
     ax.set(xlabel=_plain(xlabel), ylabel=_plain(ylabel))
     ax.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
-    _legend(ax, len(curves))
+    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(curves) > 3 else {}  # it would cover them
+    ax.legend(frameon=False, fontsize=9, **beside)
     show(ax.figure, f"{ylabel} against {xlabel}: {'; '.join(ends)}")
 
 
