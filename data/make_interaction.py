@@ -95,7 +95,8 @@ def numbers_of(moves, name_a, name_b):
     """Sums over a pair's matrix, and over what is left of it beyond what a place does to everybody: from each move the
     mean move of the people who are not in the pair is taken off."""
     gone = {person(name_a), person(name_b)}
-    usual = sum(others := [move for name, move in moves.items() if person(name) not in gone]) / len(others)
+    others = [move for name, move in moves.items() if person(name) not in gone]
+    usual = sum(others) / len(others)
     a, b = moves[name_a], moves[name_b]
     found = {}
     for beyond, matrix in {"": a @ b.T, " beyond": (a - usual) @ (b - usual).T}.items():
@@ -115,7 +116,7 @@ def pairs_of_images(names, prepared):
         total, of_person = matrices[some].sum(axis=0), {}
         for who in sorted(set(people)):
             mine = some & (whose == who).any(axis=1)
-            of_person[who] = matrices[mine].sum(axis=0), mine.sum()
+            of_person[who] = matrices[mine].sum(axis=0)
         kinds[kind] = some, total, of_person
     for number, (j, k) in enumerate(couples):
         row = {"name_a": names[j], "name_b": names[k], "same": bool(same[number])}
@@ -123,9 +124,7 @@ def pairs_of_images(names, prepared):
         for kind, (some, total, of_person) in kinds.items():
             both = some & (whose == whose[number][0]).any(axis=1) & (whose == whose[number][1]).any(axis=1)
             gone = {*whose[number]}
-            rest = (
-                total - sum(of_person[who][0] for who in gone) + (matrices[both].sum(axis=0) if len(gone) == 2 else 0)
-            )
+            rest = total - sum(of_person[who] for who in gone) + (matrices[both].sum(axis=0) if len(gone) == 2 else 0)
             row[f"like {kind}"] = np.corrcoef(matrices[number], rest)[0, 1]
         rows.append(row | numbers_of(moves, names[j], names[k]))
     return pd.DataFrame(rows), matrices, same

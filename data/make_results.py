@@ -1,8 +1,8 @@
 """Make the tables of ``results/methods_…/``, every method on the ladder by deletion and insertion, one file each, and
 ``results/patch_test_….parquet``, the Patch test: SFace on ORL, or MobileFaceNet on LFW.
 
-Run from the project folder (an hour or two on two cores; what was computed is kept in ``build/results``, and running
-again goes on from there):
+Run from the project folder (hours: ``--estimate`` says how many; what was computed is kept in ``build/results``, and
+running again goes on from there):
 
     OMP_NUM_THREADS=1 .venv/bin/python data/make_results.py orl
     OMP_NUM_THREADS=1 .venv/bin/python data/make_results.py lfw --lfw folder/lfw --weights mobilefacenet.pt
