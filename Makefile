@@ -6,7 +6,7 @@
 # make test-browser
 #                 what readers click, in Debian's chromium (package chromium); installs playwright into .venv
 # make check      lint, format and types only
-# make lab        open the notebooks in JupyterLab
+# make lab        open the notebooks in JupyterLab, whose controls then take photographs of any usual size
 # make bench      speed and memory, as a table
 # make campaign   thousands of odd inputs, and what became of each
 # make results    the kept tables of frequency, interaction, the sweep over ORL, deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
@@ -24,7 +24,7 @@ export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
 UNIT = $(BIN)/python -m pytest -n 2 --dist loadfile
-NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks/*.ipynb
+NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks/*.ipynb notebooks/solutions/*.ipynb
 AVX2 = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 
 .PHONY: workbook check test test-portable test-browser lab bench campaign results notebooks clean
@@ -50,7 +50,7 @@ test-browser: $(READY)
 	$(BIN)/python -m pytest tests/test_browser.py
 
 lab: $(READY)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks --ServerApp.tornado_settings='{"websocket_max_message_size": 200000000}'
 
 bench: $(READY)
 	$(BIN)/python bench/bench.py

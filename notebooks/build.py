@@ -1,12 +1,15 @@
 """Execute the notebooks in order; write them, and one site of their pages with an API reference, into ``build/``.
 
+Each notebook's exercises, solved, make one more, in ``solutions/``: the cells tagged ``exercise``, with the changes
+that ``xfvlib.exercises`` knows.
+
 ``--in-place`` writes the executed notebooks back to this folder instead, as they are committed: outputs kept, no widget
 state and no timings. Names of notebooks as arguments choose some of them.
 
 ``--choice mine.py`` runs those that have a cell tagged ``choice`` on another recogniser and other pairs, and writes
 them into ``build/mine/``. The lines of the file take the place of that cell: they define ``model``, with its threshold,
-and ``pairs``, and paths in them are relative to the file. Assertions, which hold what is said of the stored results,
-are switched off.
+and ``pairs``, and paths in them are relative to the file. Exercises and the cells tagged ``claims``, which hold what is
+said of the stored results, are left out.
 """
 
 import argparse
@@ -30,6 +33,7 @@ from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
 from sphinx.cmd.build import build_main
 
 import xfvlib
+from xfvlib.exercises import EXERCISES
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build"
@@ -72,18 +76,50 @@ The [glossary](glossary.md) has every symbol and every term, the [references](re
 
 {lists}
 ```
+{solutions}"""
+SOLUTIONS = """
+```{{toctree}}
+:hidden:
+:caption: Solutions
+
+{pages}
+```
 """
 LISTS = ["glossary", "references"]
 
 
+def tagged(cell, *tags):
+    return not {*tags}.isdisjoint(cell.metadata.get("tags", []))
+
+
 def choose(notebook, path):
     """Put the lines of a file in place of the notebook's own choice; False where it has none."""
+    notebook.cells = [cell for cell in notebook.cells if not tagged(cell, "claims", "exercise")]
     for cell in notebook.cells:
-        if "choice" in cell.metadata.get("tags", []):
+        if tagged(cell, "choice"):
             cell.source = path.read_text(encoding="utf8").rstrip() + "\n" + EXAMPLES.rstrip()
             notebook.cells.insert(1, nbformat.v4.new_markdown_cell(NOTE.format(name=path.name)))
             return True
     return False
+
+
+def solved(notebook, stem):
+    """The notebook's exercises with their solutions, behind its set-up and its choice; None where it has none."""
+    made, number = copy.deepcopy(notebook), ""
+    title = made.cells[0].source.partition("\n")[0].removeprefix("# ")
+    opening = f"# Solutions to {title}\n\nEach exercise of [the lesson](../{stem}.ipynb), and a cell that solves it."
+    made.cells = [cell for cell in made.cells if tagged(cell, "nbval-ignore-output", "choice", "exercise")]
+    if not any(tagged(cell, "exercise") for cell in made.cells):
+        return None
+    for cell in made.cells:
+        if cell.cell_type == "code" and tagged(cell, "exercise"):
+            number = re.search(r'check\("(.+?)"', cell.source)[1]
+            lines = cell.source.splitlines()
+            for line, better in EXERCISES[number].solution.items():
+                lines[lines.index(line)] = better
+            cell.source, cell.outputs = "\n".join(lines), []
+    made.cells.insert(0, nbformat.v4.new_markdown_cell(opening, id="opening"))
+    return made
 
 
 def execute(notebook, folder, seconds_a_cell):
@@ -95,6 +131,9 @@ def execute(notebook, folder, seconds_a_cell):
         runner.preprocess(notebook, {"metadata": {"path": folder}})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return str(error)
+    # those cells may raise, so that a reader who changes something is not stopped by what was said of it
+    outputs = [output for cell in notebook.cells if tagged(cell, "claims") for output in cell.outputs]
+    return "\n".join("\n".join(output.traceback) for output in outputs if output.output_type == "error") or None
 
 
 def write(path, text):
@@ -123,8 +162,9 @@ def linked(text, stems):
 
 def prepared(notebook, stems=()):
     """A copy for the site: figures with their alternative texts, words for controls, code that folds, links to others
-    of the notebooks."""
+    of the notebooks, and without what holds the claims."""
     made = copy.deepcopy(notebook)
+    made.cells = [cell for cell in made.cells if not tagged(cell, "claims")]
     for cell in made.cells:
         if cell.cell_type == "markdown":
             cell.source = linked(cell.source, stems)
@@ -159,6 +199,7 @@ def start_page(notebooks, note, api):
     sections = dict(zip(sections[::2], sections[1::2]))
     lessons = sections["Notebooks"].replace("(notebooks/", "(").splitlines()
     stems = [re.findall(r"\((\w+)\.ipynb\)", line) for line in lessons]
+    solved = [name for name in notebooks if "/" in name]
     outputs = [output for one in notebooks.values() for cell in one.cells for output in cell.get("outputs", [])]
     pictures = sorted(filter(None, map(figure, outputs)), key=lambda shown: 'alt="Pair ' not in shown)
     return START.format(
@@ -169,13 +210,15 @@ def start_page(notebooks, note, api):
         ),
         run=sections["Start"].strip(),
         api=" The [reference of the library](api/index.md) lists its functions." if api else "",
-        pages="\n".join(notebooks),
+        pages="\n".join(name for name in notebooks if name not in solved),
         lists="\n".join([*LISTS, *["api/index"] * api]),
+        solutions=SOLUTIONS.format(pages="\n".join(solved)) if solved else "",
     )
 
 
 def site(notebooks, out, note=""):
-    """One site of executed notebooks, ``{stem: notebook}``, in a folder; every file comes whole or not at all.
+    """One site of executed notebooks, ``{stem: notebook}``, in a folder; every file comes whole or not at all. The
+    stems of solutions begin with ``solutions/``.
 
     With a note, which then opens it, it has no API reference. A RuntimeError says that Sphinx failed.
     """
@@ -183,13 +226,15 @@ def site(notebooks, out, note=""):
     with TemporaryDirectory(dir=out) as folder:
         source, pages, parsed = (Path(folder, name) for name in ("source", "pages", "parsed"))
         (source / "api").mkdir(parents=True)
+        (source / "solutions").mkdir()
         for name in ("conf.py", "site.css"):
             shutil.copy(HERE / name, source)
         for name in LISTS:
             text = (HERE / f"{name}.md").read_text(encoding="utf8")
             (source / f"{name}.md").write_text(linked(text, notebooks), encoding="utf8")
         for stem, notebook in notebooks.items():
-            nbformat.write(prepared(notebook, notebooks.keys() - {stem}), source / f"{stem}.ipynb")
+            others = () if "/" in stem else notebooks.keys() - {stem}
+            nbformat.write(prepared(notebook, others), source / f"{stem}.ipynb")
         if not note:
             (source / "api" / "index.md").write_text(reference(pages / "api"), encoding="utf8")
         (source / "index.md").write_text(start_page(notebooks, note, api=not note), encoding="utf8")
@@ -202,25 +247,30 @@ def main(names, in_place, choice=None):
     out, folder, seconds_a_cell = OUT, HERE, 600
     if choice:
         out, folder, seconds_a_cell = OUT / choice.stem, choice.resolve().parent, None
-        os.environ["PYTHONOPTIMIZE"] = "1"
     out.mkdir(parents=True, exist_ok=True)
     executed, failed = {}, []
     for path in sorted(HERE.glob("*.ipynb")):
         if names and path.stem not in names:
             continue
-        start, notebook = time.perf_counter(), nbformat.read(path, as_version=4)
+        notebook = nbformat.read(path, as_version=4)
+        solutions = solved(notebook, path.stem)
         if choice and not choose(notebook, choice):
             continue
-        print(f"{path.stem:32}", end="", flush=True)
-        error = execute(notebook, folder, seconds_a_cell)
-        seconds = time.perf_counter() - start
-        print(f"{seconds:6.1f} s{'   FAILED' if error else ''}", flush=True)
-        if error:
-            failed.append(f"{path.name}:\n{error}")
-        executed[path.stem] = notebook
-        if not in_place or not error:
-            notebook.metadata.pop("widgets", None)
-            write((HERE if in_place else out) / path.name, nbformat.writes(notebook) + "\n")
+        for name, one in {path.stem: notebook, f"solutions/{path.stem}": None if choice else solutions}.items():
+            if not one:
+                continue
+            start = time.perf_counter()
+            print(f"{name:42}", end="", flush=True)
+            error = execute(one, folder, seconds_a_cell)
+            print(f"{time.perf_counter() - start:6.1f} s{'   FAILED' if error else ''}", flush=True)
+            if error:
+                failed.append(f"{name}.ipynb:\n{error}")
+            executed[name] = one
+            if not in_place or not error:
+                one.metadata.pop("widgets", None)
+                kept = (HERE if in_place else out) / f"{name}.ipynb"
+                kept.parent.mkdir(exist_ok=True)
+                write(kept, nbformat.writes(one) + "\n")
     if not in_place:
         try:
             site(executed, out, NOTE.format(name=choice.name) if choice else "")

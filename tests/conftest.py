@@ -30,9 +30,10 @@ def build():
 def site(build, tmp_path_factory):
     """The site of the stored notebooks, which are not executed."""
     folder = tmp_path_factory.mktemp("site")
-    paths = sorted(build.HERE.glob("*.ipynb"))
+    paths = {path.stem: path for path in sorted(build.HERE.glob("*.ipynb"))}
+    paths |= {f"solutions/{path.stem}": path for path in sorted(build.HERE.glob("solutions/*.ipynb"))}
     with redirect_stderr(io.StringIO()) as warned:
-        build.site({path.stem: nbformat.read(path, as_version=4) for path in paths}, folder)
+        build.site({name: nbformat.read(path, as_version=4) for name, path in paths.items()}, folder)
     assert not warned.getvalue()
     return folder
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tomllib
+from collections import Counter
 from importlib import import_module, metadata
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +18,12 @@ import pytest
 from bs4 import BeautifulSoup
 
 import xfvlib
+from xfvlib import exercises
+from xfvlib.exercises import EXERCISES
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"pytorch-cpu": "torch", "py-opencv": "opencv-python-headless"}
 IN_NO_LOCK = {"browser", "frbench", "onnx-gradients"}
@@ -165,11 +169,26 @@ def test_everything_public_has_types_and_a_docstring(name):
     assert {key: what for key, what in lacking.items() if what} == {}
 
 
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def code_of(notebook):
+    """The cells of code but those that hold what is claimed."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and "claims" not in tags(cell)]
+
+
+def exercises_of(notebook):
+    """``(number, cell)`` of each exercise."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and "exercise" in tags(cell)]
+    return [(re.search(r'check\("(.+?)"', cell.source)[1], cell) for cell in cells]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_stored_as_promised(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = code_of(notebook)
     assert "widgets" not in notebook.metadata and notebook.metadata.kernelspec.name == "python3"
     assert path.stat().st_size < 1.5e6
     assert all(cell.execution_count for cell in code) and sum(bool(cell.outputs) for cell in code) > len(code) / 2
@@ -188,14 +207,7 @@ def test_notebook_is_stored_as_promised(path):
     text = "\n".join(cell.source for cell in notebook.cells)
     assert all(
         word in text
-        for word in (
-            "**You will**",
-            "**Before:**",
-            "**Time:**",
-            "## What was found",
-            "**Try it yourself**",
-            "**References.**",
-        )
+        for word in ("**You will**", "**Before:**", "**Time:**", "## What was found", "## Exercises", "**References.**")
     )
     for cell in code:
         for output in cell.outputs:
@@ -210,8 +222,55 @@ def test_only_the_choice_cell_names_recogniser_and_photographs(path):
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     chosen = [cell for cell in cells if "choice" in cell.metadata.get("tags", [])]
     assert len(chosen) == 1 and "\nmodel = " in chosen[0].source and "\npairs = " in chosen[0].source
-    rest = "\n".join(cell.source for cell in cells if cell is not chosen[0])
+    rest = "\n".join(cell.source for cell in cells if cell is not chosen[0] and "exercise" not in tags(cell))
     assert not re.search(r'"s\d+/\d+"|\(150|\bmodel = |\bpairs = ', rest)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_claims_are_held_where_no_reader_runs_into_them(path):
+    cells = nbformat.read(path, as_version=4).cells
+    claims = [cell for cell in cells if "claims" in tags(cell)]
+    assert claims and all("raises-exception" in tags(cell) and not cell.outputs for cell in claims)
+    assert all(cell.metadata.jupyter == {"source_hidden": True, "outputs_hidden": True} for cell in claims)
+    assert all("assert " in cell.source for cell in claims)
+    rest = [cell.source for cell in cells if cell.cell_type == "code" and cell not in claims]
+    assert not [source for source in rest if re.search(r"^\s*assert\b", source, re.MULTILINE)]
+
+
+def test_every_exercise_is_asked_once_and_has_its_solution():
+    asked = {path.stem: exercises_of(nbformat.read(path, as_version=4)) for path in NOTEBOOKS}
+    assert [number for found in asked.values() for number, _ in found] == [*EXERCISES]
+    assert [path.stem for path in SOLUTIONS] == [*asked]
+    for stem, found in asked.items():
+        lesson = stem.partition("_")[0].lstrip("0")
+        assert len(found) >= 3 and [number for number, _ in found] == [f"{lesson}.{i + 1}" for i in range(len(found))]
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_solutions_are_made_from_the_exercises_and_solve_them(build, path):
+    stored, lesson = (nbformat.read(one, as_version=4) for one in (path, path.parents[1] / path.name))
+    made = build.solved(lesson, path.stem)
+    assert [cell.source for cell in stored.cells] == [cell.source for cell in made.cells]
+    before, after = dict(exercises_of(lesson)), dict(exercises_of(stored))
+    said = lambda cell: "".join(output.get("text", "") for output in cell.outputs)
+    for number in before:
+        assert f"Exercise {number} is solved." in said(after[number])
+        assert re.search(f"Exercise {number}( waits for you|: not yet)", said(before[number]))
+
+
+def test_an_exercise_waits_then_hints_and_says_when_it_is_solved(capsys, monkeypatch):
+    one = exercises.Exercise(lambda guess: abs(guess - 7) < 1, "It is a prime.", "It is {0}.", {})
+    monkeypatch.setattr(exercises, "EXERCISES", {"0.1": one})
+    monkeypatch.setattr(exercises, "_tries", Counter())
+    for answer in (..., None, 3, "seven", 3, 3, 7):
+        exercises.check("0.1", answer)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == said[1] and "waits" in said[0]
+    assert said[2] == "Exercise 0.1: not yet. Try again." and "cannot read that answer" in said[3]
+    assert said[4] == said[5] == "Exercise 0.1: not yet. Hint: It is a prime."
+    assert "solutions" in said[6] and said[7] == "Exercise 0.1 is solved. It is 7."
+    with pytest.raises(ValueError, match=r"no exercise '0\.2'; those .* are 0\.1"):
+        exercises.check("0.2", 1)
 
 
 def outputs(path):
@@ -229,7 +288,7 @@ def test_a_page_holds_its_figures_with_their_texts_its_code_and_its_tables(site,
     assert [image["alt"] for image in shown.article.find_all("img")] == [
         output.metadata["image/png"]["alt"] for output in figures
     ]
-    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    code = [cell.source for cell in code_of(nbformat.read(path, as_version=4))]
     folds = shown.find_all("details", class_="code")
     assert [fold.pre.get_text().strip() for fold in folds] == [source.strip() for source in code]
     assert all(fold.has_attr("open") for fold in folds)
@@ -243,6 +302,7 @@ def test_a_page_holds_its_figures_with_their_texts_its_code_and_its_tables(site,
 
 def test_the_site_hangs_together_and_loads_nothing_from_elsewhere(site):
     names = [path.stem for path in NOTEBOOKS] + ["glossary", "references", "api/index"]
+    names += [f"solutions/{path.stem}" for path in SOLUTIONS]
     pages = {name: page(site, name) for name in ("index", *names)}
     titles = [one.title.get_text() for one in pages.values()]
     assert len({*titles}) == len(titles) and all(title.endswith("Explain face verification") for title in titles)
@@ -259,7 +319,8 @@ def test_the_site_hangs_together_and_loads_nothing_from_elsewhere(site):
     for before, after in pairwise(names):
         assert pages[before].select_one("a.next-page")["href"].endswith(f"{after}.html")
         assert pages[after].select_one("a.prev-page")["href"].endswith(f"{before}.html")
-    assert {path.name for path in site.iterdir() if path.is_dir()} == {"_sources", "_static", "api"}  # none half made
+    folders = {path.name for path in site.iterdir() if path.is_dir()}
+    assert folders == {"_sources", "_static", "api", "solutions"}  # none half made
 
 
 def test_the_start_page_has_a_picture_and_every_lesson_with_its_minutes(site):
