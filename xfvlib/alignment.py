@@ -135,10 +135,20 @@ def find_landmarks(photo: Photo, kind: str = "arcface", centred: bool = False) -
     return landmark_row(photo, kind, centred)[:10].reshape(5, 2)
 
 
+def find_faces(photo: Photo, kind: str = "arcface") -> list[np.ndarray]:
+    """Every face that is detected in a photograph, by the detector that belongs to an alignment.
+
+    Arguments and errors as for :func:`find_landmarks`; no face is no error. Returns of each face float ``(7, 2)``, x
+    and y in pixels of the photograph: the upper left and the lower right corner of its box, then its five landmarks.
+    """
+    photo, (_, kind) = read_photo(photo), _known_format((1, 1), kind)
+    return _detected(photo) if kind == "arcface" else dlib_faces.detected(photo)
+
+
 def landmark_row(photo: Photo, kind: str = "arcface", centred: bool = False) -> np.ndarray:
     """The numbers of :func:`find_landmarks` in a row, then 1 where the face was only supposed, or 0: ``(11,)``."""
-    photo, (_, kind) = read_photo(photo), _known_format((1, 1), kind)
-    faces = _detected(photo) if kind == "arcface" else dlib_faces.detected(photo)
+    photo = read_photo(photo)
+    faces = find_faces(photo, kind)
     if centred:
         suppose = _supposed if kind == "arcface" else dlib_faces.supposed
         middle = np.array(photo.size) / 2

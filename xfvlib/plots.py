@@ -214,10 +214,15 @@ def draw_pair(e: methods.Explanation) -> Figure:
     return figure
 
 
+def told_pair(e: methods.Explanation) -> str:
+    """Alternative text of :func:`draw_pair`."""
+    side = "for" if sum(np.nansum(_values(saliency)) for saliency in (e.map_a, e.map_b)) > 0 else "against"
+    return f"Pair {_named(e)}. {e.method} maps over both faces; on the whole they speak {side} a match."
+
+
 def show_pair(e: methods.Explanation) -> None:
     """Show one :class:`~xfvlib.methods.Explanation`; see :func:`draw_pair`."""
-    side = "for" if sum(np.nansum(_values(saliency)) for saliency in (e.map_a, e.map_b)) > 0 else "against"
-    show(draw_pair(e), f"Pair {_named(e)}. {e.method} maps over both faces; on the whole they speak {side} a match.")
+    show(draw_pair(e), told_pair(e))
 
 
 def show_images(images: Seq, titles: Seq, *, columns: int = 6, suptitle: str = "", inches: float = 1.45) -> None:
@@ -235,6 +240,7 @@ def show_maps(
     each_scaled: bool = True,
     columns: int = 5,
     label: str = "",
+    inches: float = 1.5,
 ) -> None:
     """Maps ``(H, W)`` with a title each; nothing where there are none.
 
@@ -244,7 +250,7 @@ def show_maps(
         signed: diverging palette centred on 0; False for magnitudes ≥ 0 in the sequential palette.
         each_scaled: scale each map to its own 99.5th percentile, in full colour; False for one scale, so that maps can
             be compared.
-        columns: maps in a row.
+        columns: maps in a row, ``inches`` wide each.
         label: unit of the colour bar.
 
     Raises:
@@ -256,7 +262,7 @@ def show_maps(
     limits = [full_colour(x) for x in maps] if each_scaled else [full_colour(*maps)] * len(maps)
     drawn = [_coloured(x, palette, low * top, top) if on is None else blend(on, x, top) for x, top in zip(maps, limits)]
     cells = [(image, "image")] * (image is not None) + [*zip(drawn, titles)]
-    figure = _pictures(cells, columns, 1.5, beside=1)
+    figure = _pictures(cells, columns, inches, beside=1)
     top, unit = (1, "1: full colour") if each_scaled else (limits[0], "")
     _bar(figure, figure.axes, palette, low * top, top, label=_plain(label or unit))
     show(figure, f"Maps: {_told(titles)}")
@@ -433,9 +439,11 @@ def draw_morph(one: pairs.Pair, two: pairs.Pair, mixed: Tensor, scores: Seq, thr
     return _over_a_line(claim, float(min(scores)), threshold, [one.a, mixed, two.a, harder.b], titles)
 
 
-def show_frequency_influence(influence: frequency.FrequencyInfluence, cycles: float | None = None) -> None:
-    """Heat plots of a :class:`~xfvlib.frequency.FrequencyInfluence`: each frequency painted with its band's value, DC
-    in the middle.
+def draw_frequency_influence(
+    influence: frequency.FrequencyInfluence, cycles: float | None = None
+) -> tuple[Figure, str]:
+    """Heat plots of a :class:`~xfvlib.frequency.FrequencyInfluence`, and their alternative text: each frequency painted
+    with its band's value, DC in the middle.
 
     For both images the absolute value, as a share of the larger one's maximum, the directed value, symmetric about 0,
     and beside them the band's share of the image's energy. DC, which would set every scale, is left white where
@@ -472,7 +480,12 @@ def show_frequency_influence(influence: frequency.FrequencyInfluence, cycles: fl
         _bar(figure, figure.axes[column:8:4], *scale)
     bands = "band {} of the probe and band {} of the reference".format(*sizes.argmax(dim=1).tolist())
     said = f"cosine {influence.score:.4f}: most is lost with {bands}; shown to {reach:.0f} cycles"
-    show(figure, f"Frequency heat plots of both images, {said}.")
+    return figure, f"Frequency heat plots of both images, {said}."
+
+
+def show_frequency_influence(influence: frequency.FrequencyInfluence, cycles: float | None = None) -> None:
+    """Show a :class:`~xfvlib.frequency.FrequencyInfluence`; see :func:`draw_frequency_influence`."""
+    show(*draw_frequency_influence(influence, cycles))
 
 
 def show_interaction(i: Interaction, chosen: Seq | None = None) -> None:
