@@ -7,6 +7,7 @@
 #                 what readers click, in Debian's chromium (package chromium); installs playwright into .venv
 # make check      lint, format and types only
 # make lab        open the notebooks in JupyterLab, whose controls then take photographs of any usual size
+# make app        two photographs, the decision and its maps on a page of this machine; HOST=address lets others of the network use it
 # make bench      speed and memory, as a table
 # make campaign   thousands of odd inputs, and what became of each
 # make results    the kept tables of frequency, interaction, the sweep over ORL, deletion and insertion anew (hours; goes on where it was interrupted). For LFW too:
@@ -27,7 +28,7 @@ UNIT = $(BIN)/python -m pytest -n 2 --dist loadfile
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks/*.ipynb notebooks/solutions/*.ipynb
 AVX2 = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 
-.PHONY: workbook check test test-portable test-browser lab bench campaign results notebooks clean
+.PHONY: workbook check test test-portable test-browser lab app bench campaign results notebooks clean
 
 workbook: $(READY)
 	$(BIN)/python notebooks/build.py $(if $(CHOICE),--choice $(CHOICE))
@@ -47,10 +48,13 @@ test-portable: $(READY)
 
 test-browser: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
-	$(BIN)/python -m pytest tests/test_browser.py
+	$(BIN)/python -m pytest tests/test_browser*.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks --ServerApp.tornado_settings='{"websocket_max_message_size": 200000000}'
+
+app: $(READY)
+	$(BIN)/python -m xfvlib.app $(if $(HOST),--host $(HOST))
 
 bench: $(READY)
 	$(BIN)/python bench/bench.py

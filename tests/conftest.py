@@ -1,6 +1,7 @@
 import io
 import itertools
 import os
+import shutil
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -36,6 +37,30 @@ def site(build, tmp_path_factory):
         build.site({name: nbformat.read(path, as_version=4) for name, path in paths.items()}, folder)
     assert not warned.getvalue()
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium; ``make test-browser`` installs what is needed to drive it."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium: install it, or name one in CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that notes its errors."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.wrong = []
+    opened.on("console", lambda message: message.type == "error" and opened.wrong.append(message.text))
+    opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,43 +1,11 @@
 """What readers click, in a real browser: ``make test-browser`` runs these, with playwright and Debian's chromium."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
-import nbformat
 import pytest
 
 import xfvlib as xfv
 from xfvlib.live import show_interaction_live
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium: install it, or name one in CHROMIUM")
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser):
-    """A page that notes its errors, and every request that leaves the disk."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.wrong = []
-    opened.on("console", lambda message: message.type == "error" and opened.wrong.append(message.text))
-    opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
-    yield opened
-    opened.close()
 
 
 def explore(page):
@@ -163,49 +131,3 @@ def test_code_wraps_on_paper(page, site):
     page.emulate_media(media="print")
     assert page.evaluate("[...document.querySelectorAll('pre')].every((one) => one.scrollWidth <= one.clientWidth + 1)")
     assert not page.locator(".sidebar-drawer, .related-pages, summary").locator("visible=true").count()
-
-
-CELL = """
-import xfvlib as xfv
-from xfvlib.live import show_interaction_live
-model = xfv.load_model()
-show_interaction_live(xfv.interaction(model, xfv.load_pairs("orl", model=model)[0], "regions"))
-"""
-
-
-def test_an_interaction_is_explored_in_jupyterlab(page, tmp_path):
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel)
-    nbformat.write(notebook, tmp_path / "one.ipynb")
-    port = "8917"
-    options = [
-        "--ServerApp.token=",
-        "--no-browser",
-        "--allow-root",
-        "--LabApp.expose_app_in_browser=True",
-        "--port",
-        port,
-    ]
-    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path / "data")}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *options, "--ServerApp.port_retries=0", str(tmp_path)],
-        stderr=subprocess.DEVNULL, env=environment,
-    )  # fmt: skip
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api").read()
-                break
-            except OSError:
-                time.sleep(0.5)
-        page.goto(f"http://127.0.0.1:{port}/lab/tree/one.ipynb")
-        page.wait_for_selector(".jp-CodeCell", timeout=120_000)
-        page.wait_for_function(
-            "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel", timeout=120_000
-        )
-        page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        page.wait_for_selector("[class^=xfv-] canvas", timeout=180_000)
-        explore(page)
-    finally:
-        server.terminate()
-        server.wait(20)

@@ -50,7 +50,8 @@ def test_a_wheel_holds_every_module_and_the_tables_but_no_results(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "xfvlib").rglob("*.py")}
     tables = {f"xfvlib/data/{path.name}" for path in (ROOT / "data").glob("*.csv")}
-    assert names == modules | tables | {"xfvlib/py.typed", "xfvlib/live.js"}
+    scripts = {f"xfvlib/{path.name}" for kind in ("js", "html") for path in (ROOT / "xfvlib").glob(f"*.{kind}")}
+    assert names == modules | tables | scripts | {"xfvlib/py.typed"}
 
 
 def test_a_wheel_works_away_from_the_checkout(wheel, tmp_path):

@@ -1,121 +1,48 @@
-// Two faces; the place that is pointed at in one is answered in the other.
-function interactionView(root, given) {
-  const size = 280, grid = given.grid, cells = grid * grid;
-  const bytes = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
-  const matrix = new Int16Array(bytes(given.matrix).buffer);
-  const sides = given.sides.map((one) => ({ ...one, count: one.names.length }));
-  sides.forEach((side) => { side.weights = bytes(side.weights ?? given.sides[0].weights); });
-  const value = (side, place, other) => given.largest *
-    (side === 0 ? matrix[place * sides[1].count + other] : matrix[other * sides[1].count + place]);
-  const make = (tag, parent, style) => {
-    const made = parent.appendChild(document.createElement(tag));
-    made.style.cssText = style;
-    return made;
-  };
+// What the live figures share.
+function make(tag, parent, style = "", text = "") {
+  const made = parent.appendChild(document.createElement(tag));
+  made.style.cssText = style;
+  made.textContent = text;
+  return made;
+}
 
-  root.style.cssText = "max-width: 600px; font: 15px sans-serif";
-  const row = make("div", root, "display: flex; flex-wrap: wrap; gap: 16px");
-  const status = make("p", root, "min-height: 3em; margin: 6px 0");
+// A white card, as all figures have, whatever the theme of the page.
+function card(root, width) {
+  root.style.cssText = `max-width: ${width}px; box-sizing: border-box; padding: 10px 12px; border-radius: 4px;
+    font: 15px/1.4 sans-serif; color: #222; background: white; color-scheme: light`;
+  root.addEventListener("keydown", (event) => event.stopPropagation());  // or a notebook would change the cell
+}
+
+function said(parent, lines) {
+  const status = make("p", parent, `min-height: ${1.4 * lines}em; margin: 6px 0; max-width: none`);
   status.setAttribute("aria-live", "polite");
-  let chosen = [0, 0];  // side and place
+  return status;
+}
 
-  sides.forEach((side, number) => {
-    const figure = make("div", row, "flex: none");
-    make("div", figure, "margin-bottom: 4px").textContent = side.title;
-    const canvas = side.canvas = make("canvas", figure, "cursor: crosshair; touch-action: pan-y; max-width: 100%");
-    canvas.width = canvas.height = size;
-    canvas.tabIndex = 0;
-    canvas.setAttribute("role", "application");
-    canvas.setAttribute("aria-label", `${side.title}: the arrow keys choose a place`);
-    const point = (event) => {
-      const box = canvas.getBoundingClientRect();
-      choose(number, nearest(side, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height));
-    };
-    canvas.addEventListener("pointermove", point);
-    canvas.addEventListener("pointerdown", point);
-    canvas.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      event.stopPropagation();  // or the notebook would scroll or change the cell
-      choose(number, chosen[0] === number ? beside(side, chosen[1], step) : nearest(side, 0.5, 0.5));
-    });
-    side.picture = new Image();
-    side.picture.onload = draw;
-    side.picture.src = side.image;
-  });
+function bytes(text) {
+  return Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+}
 
-  function nearest(side, x, y) {
-    let best = 0, least = Infinity;
-    for (let k = 0; k < side.count; k++) {
-      const far = (side.centres[2 * k] - x) ** 2 + (side.centres[2 * k + 1] - y) ** 2;
-      if (far < least) [best, least] = [k, far];
-    }
-    return best;
-  }
+// Small numbers: differences, deflated.
+async function unpacked(text) {
+  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const numbers = new Int8Array(await new Response(stream).arrayBuffer());
+  for (let k = 1; k < numbers.length; k++) numbers[k] += numbers[k - 1];
+  return numbers;
+}
 
-  // the place that lies in a direction: near, and not far off it
-  function beside(side, place, [dx, dy]) {
-    let best = place, least = Infinity;
-    for (let k = 0; k < side.count; k++) {
-      const x = side.centres[2 * k] - side.centres[2 * place];
-      const y = side.centres[2 * k + 1] - side.centres[2 * place + 1];
-      const along = x * dx + y * dy, off = Math.abs(x * dy) + Math.abs(y * dx);
-      if (along > 0.01 && along + 3 * off < least) [best, least] = [k, along + 3 * off];
-    }
-    return best;
-  }
+// Colours, one a cell, over all of a canvas.
+function layer(canvas, rows, columns, paint) {
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [columns, rows];
+  const pixels = new ImageData(columns, rows);
+  for (let at = 0; at < rows * columns; at++) pixels.data.set(paint(at), 4 * at);
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  canvas.getContext("2d").drawImage(small, 0, 0, canvas.width, canvas.height);
+}
 
-  function choose(side, place) {
-    if (side === chosen[0] && place === chosen[1]) return;
-    chosen = [side, place];
-    draw();
-  }
-
-  function layer(canvas, paint) {
-    const small = document.createElement("canvas");
-    small.width = small.height = grid;
-    const pixels = new ImageData(grid, grid);
-    for (let at = 0; at < cells; at++) pixels.data.set(paint(at), 4 * at);
-    small.getContext("2d").putImageData(pixels, 0, 0);
-    canvas.getContext("2d").drawImage(small, 0, 0, size, size);
-  }
-
-  function draw() {
-    const [from, place] = chosen, own = sides[from], other = sides[1 - from];
-    for (const side of sides) {
-      const context = side.canvas.getContext("2d");
-      context.fillRect(0, 0, size, size);
-      context.drawImage(side.picture, 0, 0, size, size);
-    }
-    layer(own.canvas, (at) => [0, 0, 0, 140 * (1 - own.weights[place * cells + at] / 255)]);
-
-    const answers = Array.from({ length: other.count }, (_, k) => value(from, place, k));
-    const most = Math.max(...answers), best = answers.indexOf(most);
-    const map = new Float32Array(cells), sum = new Float32Array(cells);
-    for (let k = 0; k < other.count; k++) {
-      for (let at = 0; at < cells; at++) {
-        const weight = other.weights[k * cells + at];
-        map[at] += weight * answers[k];
-        sum[at] += weight;
-      }
-    }
-    map.forEach((one, at) => { map[at] = one / Math.max(sum[at], 1); });
-    const limit = map.reduce((high, one) => Math.max(high, Math.abs(one)), 1e-9);
-    layer(other.canvas, (at) => {
-      const share = map[at] / limit, colour = 3 * Math.round(127 * (share + 1));
-      return [...given.palette.slice(colour, colour + 3), 204 * Math.abs(share) ** 0.7];
-    });
-    const context = other.canvas.getContext("2d");
-    context.lineWidth = 2;
-    for (const [radius, colour] of [[9, "white"], [7, "black"]]) {
-      context.strokeStyle = colour;
-      context.beginPath();
-      context.arc(size * other.centres[2 * best], size * other.centres[2 * best + 1], radius, 0, 2 * Math.PI);
-      context.stroke();
-    }
-    status.textContent = `${own.names[place]} of the ${own.title} finds ${other.names[best]} of the ${other.title}: ` +
-      `${most >= 0 ? "+" : "−"}${Math.abs(most).toFixed(3)} of the cosine ${given.score.toFixed(3)}. ` +
-      "Blue: the two interact; red: they speak against each other.";
-  }
+// A signed value as a share of the full colour, as plots.blend paints it over a face.
+function signedColour(palette, share) {
+  const held = Math.max(-1, Math.min(1, share)), colour = 3 * Math.round(127 * (held + 1));
+  return [palette[colour], palette[colour + 1], palette[colour + 2], 204 * Math.abs(held) ** 0.7];
 }
