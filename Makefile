@@ -25,7 +25,7 @@ export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
 UNIT = $(BIN)/python -m pytest -n 2 --dist loadfile
-NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks/*.ipynb notebooks/solutions/*.ipynb
+NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks/*.ipynb
 AVX2 = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 
 .PHONY: workbook check test test-portable test-browser lab app bench campaign results notebooks clean
@@ -40,7 +40,7 @@ check: $(READY)
 
 test: check
 	$(UNIT)
-	$(NBVAL)
+	$(NBVAL) notebooks/solutions/*.ipynb
 
 test-portable: $(READY)
 	$(AVX2) $(UNIT)

@@ -140,12 +140,12 @@ def estimates(model, pairs, count, groups, width):
     return pd.DataFrame(rows)
 
 
-def local_influence(model, image, reference, regions, width):
+def local_influence(model, image, reference, regions, **bands):
     """Take each band out of one region of the image at a time and see what the cosine loses: where × which frequency.
 
     ``regions`` is ``{name: weights (H, W)}``; returns ``(R, B)``, > 0 where the region's band helped the match.
     """
-    parts = fq.split_bands(image, width=width)
+    parts = fq.split_bands(image, **bands)
     whole, partner = (embedding_of(model, x)["embedding"] for x in (image, reference))
     without = [embed_versions(model, (image - x * parts).__getitem__, len(parts)) for x in regions.values()]
     return (whole - torch.stack(without)) @ partner
@@ -156,8 +156,21 @@ def regions(model, pairs, count, width):
     band, to see whether the regions add up."""
     places, rows = face_regions(model) | {"whole": torch.ones(model.size)}, []
     for pair in pairs.draw(count, SEED):
-        for (region, weights), lost in zip(places.items(), local_influence(model, pair.a, pair.b, places, width)):
+        for (region, weights), lost in zip(places.items(), local_influence(model, pair.a, pair.b, places, width=width)):
             rows.append(names(pair) | {"region": region, "area": float(weights.mean()), "lost": lost})
+    return pd.DataFrame(rows)
+
+
+def boxes(model, pairs, count, edges, step):
+    """Influence of the bands between the edges in boxes of the nose's size, of genuine pairs: the nose's own region,
+    moved "down" and to the "right" by so many steps of ``step`` pixels."""
+    nose, rows, some = face_regions(model)["nose"], [], pairs.draw(count, SEED)
+    places = {
+        (down, right): nose.roll((step * down, step * right), (0, 1)) for down in range(-3, 2) for right in range(-2, 3)
+    }
+    for pair in some[some.labels]:
+        for (down, right), lost in zip(places, local_influence(model, pair.a, pair.b, places, edges=edges)):
+            rows.append(names(pair) | {"down": down, "right": right, "lost": lost})
     return pd.DataFrame(rows)
 
 
@@ -232,6 +245,7 @@ TABLES = {
     "controls": (controls, {"count": 40, "draws": 3, "width": 5}),
     "deletion": (deletion, {"count": 30, "width": 5}),
     "regions": (regions, {"count": 40, "width": 10}),
+    "boxes": (boxes, {"count": 40, "edges": [10, 20], "step": 20}),
     "resolution": (resolution, {"count": 300, "influenced": 40, "factors": [1, 2, 4, 8, 16], "width": 5}),
 }
 ORL_ONLY = {

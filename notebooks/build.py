@@ -34,6 +34,7 @@ from sphinx.cmd.build import build_main
 
 import xfvlib
 from xfvlib.exercises import EXERCISES
+from xfvlib.widgets import NOT_RUN
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build"
@@ -108,7 +109,8 @@ def solved(notebook, stem):
     made, number = copy.deepcopy(notebook), ""
     title = made.cells[0].source.partition("\n")[0].removeprefix("# ")
     opening = f"# Solutions to {title}\n\nEach exercise of [the lesson](../{stem}.ipynb), and a cell that solves it."
-    made.cells = [cell for cell in made.cells if tagged(cell, "nbval-ignore-output", "choice", "exercise")]
+    set_up = lambda cell: cell.cell_type == "code" and "notebook_setup()" in cell.source
+    made.cells = [cell for cell in made.cells if set_up(cell) or tagged(cell, "choice", "exercise")]
     if not any(tagged(cell, "exercise") for cell in made.cells):
         return None
     for cell in made.cells:
@@ -160,20 +162,47 @@ def linked(text, stems):
     return re.sub(several, lambda found: re.sub(r"\d+b?", lambda one: link(one[0], one[0]), found[0]), text)
 
 
-def prepared(notebook, stems=()):
+def anchor(term):
+    return "term-" + re.sub(r"\W+", "-", term.casefold())
+
+
+def explained(text, terms):
+    """Markdown whose first mention of each of some terms leads to the glossary; those found are taken from the set."""
+    never = r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|\[[^\]]*\]\([^)]*\)|<[^>]*>|\*\*[^*]*\*\*|^#.*?$|^\|.*?$)"
+    parts = re.split(never, text, flags=re.DOTALL | re.MULTILINE)
+    for i, part in [*enumerate(parts)][::2]:
+        for term in sorted(terms, key=len, reverse=True):
+            link = f'<a class="term" href="glossary.html#{anchor(term)}">{term}</a>'
+            part, found = re.subn(rf"(?<![\w<>-]){re.escape(term)}(?![\w-])(?![^<]*</a>)", link, part, count=1)
+            terms -= {term} if found else set()
+        parts[i] = part
+    return "".join(parts)
+
+
+def glossary(text):
+    """The glossary with an anchor at each term, and its terms."""
+    head, title, table = text.partition("## Terms")
+    terms = {*re.findall(r"^\| (.+?) \|", table, re.MULTILINE)} - {"term"}
+    table = re.sub(
+        r"^\| (?!term )(.+?) \|", lambda row: f'| <span id="{anchor(row[1])}"></span>{row[1]} |', table, flags=re.M
+    )
+    return head + title + table, terms
+
+
+def prepared(notebook, stems=(), terms=()):
     """A copy for the site: figures with their alternative texts, words for controls, code that folds, links to others
-    of the notebooks, and without what holds the claims."""
-    made = copy.deepcopy(notebook)
+    of the notebooks and to terms of the glossary, and without what holds the claims."""
+    made, terms = copy.deepcopy(notebook), {*terms}
     made.cells = [cell for cell in made.cells if not tagged(cell, "claims")]
     for cell in made.cells:
         if cell.cell_type == "markdown":
-            cell.source = linked(cell.source, stems)
+            cell.source = explained(linked(cell.source, stems), terms)
             continue
         cell.metadata.setdefault("tags", []).append("hide-input")
         for output in cell.get("outputs", []):
             if shown := figure(output):
                 output.data = {"text/html": shown}
-            elif "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+            elif output.get("data", {}).get("text/plain") == NOT_RUN:
                 output.data = {"text/markdown": CONTROL}
     return made
 
@@ -229,12 +258,14 @@ def site(notebooks, out, note=""):
         (source / "solutions").mkdir()
         for name in ("conf.py", "site.css"):
             shutil.copy(HERE / name, source)
+        terms = ()
         for name in LISTS:
             text = (HERE / f"{name}.md").read_text(encoding="utf8")
+            text, terms = glossary(text) if name == "glossary" else (text, terms)
             (source / f"{name}.md").write_text(linked(text, notebooks), encoding="utf8")
         for stem, notebook in notebooks.items():
-            others = () if "/" in stem else notebooks.keys() - {stem}
-            nbformat.write(prepared(notebook, others), source / f"{stem}.ipynb")
+            known = () if "/" in stem else (notebooks.keys() - {stem}, terms)
+            nbformat.write(prepared(notebook, *known), source / f"{stem}.ipynb")
         if not note:
             (source / "api" / "index.md").write_text(reference(pages / "api"), encoding="utf8")
         (source / "index.md").write_text(start_page(notebooks, note, api=not note), encoding="utf8")
@@ -268,6 +299,9 @@ def main(names, in_place, choice=None):
             executed[name] = one
             if not in_place or not error:
                 one.metadata.pop("widgets", None)
+                for output in (output for cell in one.cells for output in cell.get("outputs", [])):
+                    # without its kernel a control is an error in a box; beside it stands what to do
+                    output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
                 kept = (HERE if in_place else out) / f"{name}.ipynb"
                 kept.parent.mkdir(exist_ok=True)
                 write(kept, nbformat.writes(one) + "\n")

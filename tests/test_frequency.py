@@ -351,7 +351,7 @@ def test_gradient_estimate_of_a_linear_score_is_exact_with_any_groups(crops):
 
 def test_regions_that_cover_the_image_lose_the_whole_band(tiny, crops):
     everywhere = torch.ones(20, 20)
-    found = local_influence(tiny, *crops, {"all": everywhere, "none": 0 * everywhere}, 2)
+    found = local_influence(tiny, *crops, {"all": everywhere, "none": 0 * everywhere}, width=2)
     assert torch.allclose(found[0], fq.frequency_influence(tiny, xfv.Pair(*crops), width=2).a, atol=1e-5)
     assert found[1].abs().max() < 1e-6
 
@@ -631,6 +631,15 @@ def test_kept_estimates_stand_beside_what_they_estimate(tiny, tiny_pairs):
 def test_kept_regions_cover_the_picture(tiny, tiny_pairs):
     table = make_frequency.regions(tiny, tiny_pairs, count=1, width=5)
     assert table[table.region != "whole"].groupby("name_a").area.sum().to_numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_kept_boxes_hold_the_nose_as_the_regions_do(tiny, tiny_pairs):
+    table = make_frequency.boxes(tiny, tiny_pairs, count=1, edges=[5], step=2)
+    nose = table[(table.down == 0) & (table.right == 0)].set_index("name_a").lost
+    regions = make_frequency.regions(tiny, tiny_pairs, count=1, width=5)
+    assert len(nose) == 1 and len(table) == 25
+    of_nose = regions[regions.region == "nose"].set_index("name_a").lost[nose.index[0]]
+    assert torch.allclose(nose.iloc[0][:2], of_nose[:2], atol=1e-6)
 
 
 def test_tables_are_computed_once_and_kept_with_their_settings(tiny, tiny_pairs, tmp_path):

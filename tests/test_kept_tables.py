@@ -9,6 +9,7 @@ import torch
 
 import xfvlib as xfv
 from xfvlib import frequency as fq
+from xfvlib.alignment import face_regions
 from xfvlib.conditions import morph, reduced
 from xfvlib.files import DATA
 from xfvlib.interaction import interaction
@@ -44,6 +45,12 @@ def taken_out(model, pair, row, settings):
     return fq.frequency_influence(model, pair, width=settings["width"]).a, row.lost
 
 
+def boxes(model, pair, row, settings):
+    box = face_regions(model)["nose"].roll((settings["step"] * row.down, settings["step"] * row.right), (0, 1))
+    without = model.embed(pair.a - box * fq.split_bands(pair.a, edges=settings["edges"]))
+    return (model.embed(pair.a[None]) - without) @ model.embed(pair.b[None])[0], row.lost
+
+
 def deletion(model, pair, row, settings):
     found = fq.frequency_influence(model, pair, masked=row.masked, width=settings["width"])
     order = fq.order_bands(found.a if row.same else -found.a, row.order)
@@ -69,6 +76,7 @@ AGAIN = {
     "frequency_controls": (taken_out, {"kind": "taken out"}),
     "frequency_estimates": (taken_out, {"way": "taken out"}),
     "frequency_regions": (taken_out, {"region": "whole"}),
+    "frequency_boxes": (boxes, {"down": -1, "right": 0}),
     "frequency_deletion": (deletion, {"order": "influence"}),
     "frequency_resolution": (resolution, {"factor": 4}),
     "interaction_equal": (sums, {}),

@@ -20,6 +20,7 @@ from bs4 import BeautifulSoup
 import xfvlib
 from xfvlib import exercises
 from xfvlib.exercises import EXERCISES
+from xfvlib.widgets import NOT_RUN
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -99,7 +100,7 @@ def test_the_library_imports_its_own_dependencies_and_those_of_extras_with_words
         ("notebooks/*", {"notebooks", "sweep"}),
         ("data/*.py", {"sweep"}),
         ("bench/**/*.py", {"notebooks", "sweep", "onnx"}),
-        ("tests/*.py", {"notebooks", "sweep", "onnx", "tests", "browser"}),
+        ("tests/*.py", {"notebooks", "sweep", "app", "onnx", "tests", "browser"}),
         ("setup.py", {"tests"}),
     ],
 )
@@ -281,6 +282,20 @@ def page(site, name):
     return BeautifulSoup((site / f"{name}.html").read_text(encoding="utf8"), "html.parser")
 
 
+def test_the_first_mention_of_a_term_leads_to_the_glossary(build, site):
+    text = "The map is **a map** of `map` and $map$: a saliency map, a map.\n# map\nA low-pass map, the EER."
+    shown = build.explained(text, terms := {"map", "saliency map", "EER", "pass", "DC"})
+    link = lambda term: f'<a class="term" href="glossary.html#{build.anchor(term)}">{term}</a>'
+    assert shown == text.replace("The map", f"The {link('map')}").replace("saliency map", link("saliency map")).replace(
+        "EER", link("EER")
+    )
+    assert terms == {"pass", "DC"}
+    known = {one["id"] for one in page(site, "glossary").select("td span[id]")}
+    for path in NOTEBOOKS:
+        links = [one["href"].partition("#")[2] for one in page(site, path.stem).select("a.term")]
+        assert len(links) > 5 and len({*links}) == len(links) and {*links} <= known, path.stem
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_page_holds_its_figures_with_their_texts_its_code_and_its_tables(site, path):
     shown, stored = page(site, path.stem), outputs(path)
@@ -294,7 +309,8 @@ def test_a_page_holds_its_figures_with_their_texts_its_code_and_its_tables(site,
     assert all(fold.has_attr("open") for fold in folds)
     tables = [output for output in stored if "<table" in output.get("data", {}).get("text/html", "")]
     assert len(shown.find_all("table", class_="dataframe")) == len(tables)
-    controls = [output for output in stored if "widget-view" in str(output.get("data", {}).keys())]
+    controls = [output for output in stored if output.get("data", {}).get("text/plain") == NOT_RUN]
+    assert not [output for output in stored if "widget-view" in str(output.get("data", {}).keys())]
     said = shown.article.get_text()
     assert said.count("Here stands a control") == len(controls) and "VBox(" not in said
     assert (site / f"{path.stem}.html").stat().st_size < 3e6
