@@ -274,3 +274,12 @@ def test_a_chart_keeps_the_sign_of_what_is_nearly_white(monkeypatch):
     turned = (few[..., 0] - few[..., 2]) * (exact[..., 0] - exact[..., 2]) < 0  # blue where it was red
     assert turned[exact.min(axis=-1) > 200].mean() < 0.005 and np.abs(few - exact).max() < 40
     assert (few[exact.min(axis=-1) == 255] == 255).all()  # the page is white
+
+
+def test_a_grey_photograph_stays_grey_beside_a_map():
+    rng = np.random.default_rng(0)
+    grey = np.repeat(rng.integers(0, 256, (60, 60, 1), np.uint8), 3, axis=2)
+    exact = np.concatenate([grey, rng.integers(0, 256, (60, 60, 3), np.uint8)], axis=1)
+    few = np.asarray(plots._few_colours(PIL.Image.fromarray(exact)).convert("RGB")).astype(int)
+    assert (few[:, :60] == few[:, :60, :1]).all() and np.abs(few - exact)[:, :60].max() <= 3
+    assert (few[:, 60:] != few[:, 60:, :1]).any()

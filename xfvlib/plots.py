@@ -58,15 +58,19 @@ def to_png(figure: Figure) -> bytes:
 
 def _few_colours(picture):
     """The picture in 256 colours: the 64 most frequent ones, so that even areas keep theirs, and with it the sign of
-    what is nearly white; the others cover the rest, rare ones such as the ends of a colour bar among them."""
+    what is nearly white; 52 greys, so that grey photographs stay grey; the others cover the rest, rare ones such as the
+    ends of a colour bar among them."""
     packed, where, times = np.unique(
         np.asarray(picture, np.int32) @ [65536, 256, 1], return_inverse=True, return_counts=True
     )
     colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1)
     often = colours[times.argsort()[-64:]]
-    rest = picture.quantize(256 - len(often), PIL.Image.Quantize.MAXCOVERAGE).getpalette()
-    palette = np.concatenate([often, np.reshape(rest, (-1, 3))])
+    greys = np.repeat(np.arange(0, 256, 5)[:, None], 3, axis=1)
+    rest = picture.quantize(256 - len(often) - len(greys), PIL.Image.Quantize.MAXCOVERAGE).getpalette()
+    palette = np.concatenate([often, greys, np.reshape(rest, (-1, 3))])
     nearest = KDTree(palette).query(colours)[1].astype(np.uint8)  # Pillow's own search is off by a few shades
+    is_grey = [(some == some[:, :1]).all(axis=1) for some in (colours, palette)]
+    nearest[is_grey[0]] = np.flatnonzero(is_grey[1])[KDTree(palette[is_grey[1]]).query(colours[is_grey[0]])[1]]
     few = PIL.Image.fromarray(nearest[where.reshape(picture.size[::-1])])
     few.putpalette(palette.ravel().tolist())
     return few
