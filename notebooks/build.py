@@ -58,7 +58,7 @@ START = """# Explain face verification
 
 {lessons}
 
-The [glossary](glossary.md) has every symbol and every term, the [references](references.md) whose ideas these are.{api}
+The [glossary](glossary.md) has every symbol and every term, the [references](references.md) whose ideas these are, [for teachers](teaching.md) what to project in 45 minutes, 90 minutes and half a day.{api}
 
 ## Run it
 
@@ -86,7 +86,7 @@ SOLUTIONS = """
 {pages}
 ```
 """
-LISTS = ["glossary", "references"]
+LISTS = ["teaching", "glossary", "references"]
 
 
 def tagged(cell, *tags):

@@ -317,7 +317,7 @@ def test_a_page_holds_its_figures_with_their_texts_its_code_and_its_tables(site,
 
 
 def test_the_site_hangs_together_and_loads_nothing_from_elsewhere(site):
-    names = [path.stem for path in NOTEBOOKS] + ["glossary", "references", "api/index"]
+    names = [path.stem for path in NOTEBOOKS] + ["teaching", "glossary", "references", "api/index"]
     names += [f"solutions/{path.stem}" for path in SOLUTIONS]
     pages = {name: page(site, name) for name in ("index", *names)}
     titles = [one.title.get_text() for one in pages.values()]
