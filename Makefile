@@ -2,7 +2,7 @@
 #                 On another recogniser and other pairs: make workbook CHOICE=mine.py, a file that defines model and pairs (notebook 9)
 # make test       lint, format, types, unit tests with the examples of the docstrings, then nbval over the notebooks
 # make test-portable
-#                 unit tests as on a processor without AVX-512, and nbval as there and with one thread
+#                 unit tests of what computes as on a processor without AVX-512, and nbval as there and with one thread
 # make test-browser
 #                 what readers click, in Debian's chromium (package chromium); installs playwright into .venv
 # make check      lint, format and types only
@@ -24,7 +24,7 @@ READY = .venv/ready
 export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-UNIT = $(BIN)/python -m pytest -n 2 --dist loadfile
+UNIT = $(BIN)/python -m pytest -n 2 --dist loadfile --ignore-glob='*/test_browser*.py'
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks/*.ipynb
 AVX2 = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 
@@ -43,7 +43,7 @@ test: check
 	$(NBVAL) notebooks/solutions/*.ipynb
 
 test-portable: $(READY)
-	$(AVX2) $(UNIT)
+	$(AVX2) $(UNIT) $(addprefix --ignore=tests/test_,app.py project.py wheel.py widgets.py)
 	$(AVX2) OMP_NUM_THREADS=1 $(NBVAL) -n 2 --dist loadfile
 
 test-browser: $(READY)

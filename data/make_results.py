@@ -176,7 +176,7 @@ def make(arguments, model, many, methods, seconds, client, work):
         folder = work / label.replace(" ", "_").replace(",", "")
         path = kept / f"{folder.name}.parquet"
         if not path.exists():
-            how = {"client": client, "block": 4, "progress": True, "out": folder, "controls": not given}
+            how = {"client": client, "block": 2, "progress": True, "out": folder, "controls": not given}
             table = xfv.sweep(model, many, given, metrics_of(label, methods), **how)
             manifest = json.loads((folder / "manifest.json").read_text())
             settings = {key: manifest[key] for key in MANIFEST}

@@ -22,6 +22,7 @@ import shutil
 import sys
 import time
 import warnings
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +35,7 @@ from sphinx.cmd.build import build_main
 
 import xfvlib
 from xfvlib.exercises import EXERCISES
+from xfvlib.files import write_whole
 from xfvlib.widgets import NOT_RUN
 
 HERE = Path(__file__).resolve().parent
@@ -58,7 +60,8 @@ START = """# Explain face verification
 
 {lessons}
 
-The [glossary](glossary.md) has every symbol and every term, the [references](references.md) whose ideas these are, [for teachers](teaching.md) what to project in 45 minutes, 90 minutes and half a day.{api}
+The [glossary](glossary.md) has the symbols and the main terms, the [references](references.md)
+whose ideas these are, [for teachers](teaching.md) what to project in 45 minutes, 90 minutes and half a day.{api}
 
 ## Run it
 
@@ -136,13 +139,6 @@ def execute(notebook, folder, seconds_a_cell):
     # those cells may raise, so that a reader who changes something is not stopped by what was said of it
     outputs = [output for cell in notebook.cells if tagged(cell, "claims") for output in cell.outputs]
     return "\n".join("\n".join(output.traceback) for output in outputs if output.output_type == "error") or None
-
-
-def write(path, text):
-    """Write a text file whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf8")
-    temporary.replace(path)
 
 
 def figure(output):
@@ -228,7 +224,7 @@ def start_page(notebooks, note, api):
     sections = dict(zip(sections[::2], sections[1::2]))
     lessons = sections["Notebooks"].replace("(notebooks/", "(").splitlines()
     stems = [re.findall(r"\((\w+)\.ipynb\)", line) for line in lessons]
-    solved = [name for name in notebooks if "/" in name]
+    solutions = [name for name in notebooks if "/" in name]
     outputs = [output for one in notebooks.values() for cell in one.cells for output in cell.get("outputs", [])]
     pictures = sorted(filter(None, map(figure, outputs)), key=lambda shown: 'alt="Pair ' not in shown)
     return START.format(
@@ -239,9 +235,9 @@ def start_page(notebooks, note, api):
         ),
         run=sections["Start"].strip(),
         api=" The [reference of the library](api/index.md) lists its functions." if api else "",
-        pages="\n".join(name for name in notebooks if name not in solved),
+        pages="\n".join(name for name in notebooks if name not in solutions),
         lists="\n".join([*LISTS, *["api/index"] * api]),
-        solutions=SOLUTIONS.format(pages="\n".join(solved)) if solved else "",
+        solutions=SOLUTIONS.format(pages="\n".join(solutions)) if solutions else "",
     )
 
 
@@ -303,8 +299,8 @@ def main(names, in_place, choice=None):
                     # without its kernel a control is an error in a box; beside it stands what to do
                     output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
                 kept = (HERE if in_place else out) / f"{name}.ipynb"
-                kept.parent.mkdir(exist_ok=True)
-                write(kept, nbformat.writes(one) + "\n")
+                write = partial(Path.write_text, data=nbformat.writes(one) + "\n", encoding="utf8")
+                write_whole(kept, write, "or copy the repository to a folder that is")
     if not in_place:
         try:
             site(executed, out, NOTE.format(name=choice.name) if choice else "")

@@ -19,7 +19,7 @@ import secrets
 import webbrowser
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from inspect import signature
@@ -46,7 +46,8 @@ with extra("app"):
     from tornado import httpserver, netutil, template, web, websocket
 
 LARGEST_UPLOAD = 10_000_000  # bytes
-_MOST_VISITS, _MOST_WAITING, _MOST_KEPT = 40, 8, 16  # at a time; messages of a visit; results of a visit
+_MOST_VISITS, _MOST_WAITING, _MOST_KEPT = 12, 2, 16  # at a time; messages of a visit; results of a visit
+_LOCAL = {"127.0.0.1", "localhost", "[::1]"}  # names of the machine that a page is opened on
 _ROLES = ("probe", "reference")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 # images through the network and back for a pair, by which progress is told; FAME and MinPlus walk as far as they must
@@ -90,7 +91,9 @@ def _uploaded(name: str, data: bytes) -> _Photo:
     """A photograph that may be decoded: its size and its first bytes are looked at, its number of pixels when it is
     opened."""
     name = "".join(one for one in str(name) if one.isprintable())[-60:] or "photograph"
-    if not data or len(data) > LARGEST_UPLOAD:
+    if not data:
+        raise ValueError(f"{name} is empty")
+    if len(data) > LARGEST_UPLOAD:
         raise ValueError(f"{name} has {len(data) / 1e6:.1f} MB; a photograph of at most 10 MB is needed")
     if not data.startswith(_SIGNATURES):
         raise ValueError(f"{name} is neither JPEG nor PNG, whatever its name: save it as one of them")
@@ -135,12 +138,6 @@ def _counted(model: FaceModel, given: tuple, output: torch.Tensor) -> None:
         output.register_hook(lambda gradient: step(len(gradient)))
 
 
-def _maps(how: methods.Method, model: FaceModel, pair: Pair, prepared: list, threshold: float) -> tuple:
-    a, b = prepared
-    finish = partial(how.second, options={}, model=model, threshold=threshold)
-    return finish(a, b, image=pair.a, reference=pair.b), finish(b, a, image=pair.b, reference=pair.a)
-
-
 def _url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
@@ -156,10 +153,10 @@ def _pictures(e: methods.Explanation) -> dict:
     """Both crops and both maps over them, on one scale."""
     from xfvlib import plots
 
-    limit, shown = plots.full_colour(e.map_a, e.map_b), []
-    for role, image, saliency in zip(_ROLES, (e.pair.a, e.pair.b), (e.map_a, e.map_b)):
+    shown = []
+    for role, image, saliency, over in zip(_ROLES, (e.pair.a, e.pair.b), (e.map_a, e.map_b), plots.blended(e)):
         side = "for" if saliency.sum() > 0 else "against"
-        drawn = [_png(x) for x in (image.permute(1, 2, 0).numpy(), plots.blend(image, saliency, limit))]
+        drawn = [_png(x) for x in (image.permute(1, 2, 0).numpy(), over)]
         told = f"{e.method} map over the {role}; on the whole it speaks {side} a match."
         shown.append([*drawn, f"{e.method} on the {role}", told])
     return {"maps": shown}
@@ -203,7 +200,7 @@ def _report(e: methods.Explanation, model: FaceModel, sha256: str, photos: list,
     return _PAGES.load("report.html").generate(e=e, settings=settings, figure=_url(_pair_png(e)), tabs=tabs)
 
 
-class _Known:
+class _OwnName:
     """What answers only to this server's own names: a page elsewhere may have made its name lead here."""
 
     def prepare(self: Any) -> None:
@@ -211,7 +208,7 @@ class _Known:
             raise web.HTTPError(403, reason="open the address that the app has printed")
 
 
-class _Page(_Known, web.RequestHandler):
+class _Page(_OwnName, web.RequestHandler):
     """The page. It may load nothing, and be shown in no other page."""
 
     def get(self) -> None:
@@ -227,10 +224,11 @@ class _Page(_Known, web.RequestHandler):
         for name in kept_landmarks("orl", "arcface"):
             people.setdefault(str(person(name)), []).append(name)
         known = {"roles": _ROLES, "people": people, "recognisers": list(BUNDLED), "largest": LARGEST_UPLOAD}
-        self.render("app.html", nonce=nonce, methods={x: patience(x) for x in methods.METHODS}, **known)
+        known |= {"methods": {x: patience(x) for x in methods.METHODS}, "local": self.request.host_name in _LOCAL}
+        self.render("app.html", nonce=nonce, **known)
 
 
-class _Visit(_Known, websocket.WebSocketHandler):
+class _Visit(_OwnName, websocket.WebSocketHandler):
     """One visit: its photographs, what was computed from them, and its computations, one after the other.
 
     Messages of the page are JSON, a line in bytes before the file where one comes along; each is answered by one with
@@ -241,7 +239,6 @@ class _Visit(_Known, websocket.WebSocketHandler):
         self.todo: asyncio.Queue = asyncio.Queue(_MOST_WAITING)
         self.photos: dict[str, _Photo] = {}
         self.kept: dict[tuple, Any] = {}
-        self.shown: tuple = ()
         self.number, self.stopped, self.done, self.total = 0, -1.0, 0, 0
         if len(self.settings["visits"]) >= _MOST_VISITS:
             self.close(1013, "too many visits at a time: try again later")
@@ -252,12 +249,12 @@ class _Visit(_Known, websocket.WebSocketHandler):
     def on_message(self, message: str | bytes) -> None:
         try:
             head, _, data = (message.encode() if isinstance(message, str) else message).partition(b"\n")
-            asked = json.loads(head)
+            asked = json.loads(head[:5000])
             if asked["do"] == "cancel":
-                self.stopped = float(asked["number"])
+                self.stopped = int(asked["number"])
             else:
                 self.todo.put_nowait((int(asked["number"]), asked, data))
-        except (ValueError, TypeError, KeyError, asyncio.QueueFull):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, asyncio.QueueFull):
             self.close(1008, "no message of the page")
 
     def on_close(self) -> None:
@@ -275,6 +272,11 @@ class _Visit(_Known, websocket.WebSocketHandler):
         with suppress(websocket.WebSocketClosedError):
             self.write_message(json.dumps({"number": self.number} | what))
 
+    async def _send(self, message: str | bytes) -> None:
+        """Once it is sent, the next one is worked on: who does not read fills no memory."""
+        with suppress(websocket.WebSocketClosedError):
+            await self.write_message(message, binary=isinstance(message, bytes))
+
     async def _work(self) -> None:
         _visit.set(self)
         try:
@@ -283,16 +285,17 @@ class _Visit(_Known, websocket.WebSocketHandler):
                 if self.stopped < math.inf:
                     await self._answer(asked, data)
         finally:  # what this visit held goes with it
+            self.close()
             self.settings["visits"].discard(self)
             self.photos.clear()
             self.kept.clear()
-            self.shown, self.todo = (), asyncio.Queue()
+            self.todo = asyncio.Queue(1)
 
     async def _answer(self, asked: dict, data: bytes) -> None:
         reply: dict[str, Any] = {}
         try:
             if asked["do"] in ("png", "report"):
-                await self._download(asked["do"])
+                await self._download(asked)
             else:
                 await self._change(asked, data, reply)
         except _Cancelled:
@@ -302,20 +305,23 @@ class _Visit(_Known, websocket.WebSocketHandler):
         except Exception as error:
             logging.exception("a message could not be answered")
             reply["error"] = f"{type(error).__name__}: {error}"
-        self._say(**reply, done=True)
+        await self._send(json.dumps({"number": self.number} | reply | {"done": True}))
 
     async def _compute(self, function: Any, *given: Any) -> Any:
         """What the function gives, computed in a thread when no other visit computes; waiting and progress are told."""
         if (lock := self.settings["lock"]).locked():
             self._say(said="Waiting: another computation comes first.")
-        while lock.locked():
-            await asyncio.sleep(0.1)
-            self.step(0)  # who cancels or leaves does not wait
-        async with lock:
+        turn = asyncio.create_task(lock.acquire())  # visits come in the order in which they have asked
+        try:
+            while not (await asyncio.wait([turn], timeout=0.1))[0]:
+                self.step(0)  # who cancels or leaves does not wait
             job = asyncio.create_task(asyncio.to_thread(function, *given))
             while not (await asyncio.wait([job], timeout=0.3))[0]:
                 self._say(progress=self.done, of=self.total)
             return job.result()
+        finally:
+            if not turn.cancel():
+                lock.release()
 
     async def _keep(self, key: tuple, function: Any, *given: Any) -> Any:
         """The same, kept for this visit; what was used last stays longest."""
@@ -339,8 +345,6 @@ class _Visit(_Known, websocket.WebSocketHandler):
             rows = np.flatnonzero(pairs.labels == (kind != "different"))
             row = pairs.table.iloc[rows[0] if kind == "first" else secrets.choice(rows)]
             self.photos |= {role: _orl(name) for role, name in zip(_ROLES, (row.name_a, row.name_b))}
-        if kind or asked.get("role"):
-            self.shown = ()
         sides: dict = reply.setdefault("sides", {})
         try:
             if (role := asked.get("role")) in _ROLES:
@@ -353,7 +357,7 @@ class _Visit(_Known, websocket.WebSocketHandler):
                     await self._placed(photo, model)  # where it has no face, the side stays empty
                 self.photos[role] = photo
         finally:
-            for role, photo in self.photos.items():
+            for role, photo in () if asked.get("drag") else self.photos.items():
                 size, boxes, chosen = await self._placed(photo, model)
                 sides[role] = {"name": photo.name, "size": size, "faces": boxes, "chosen": chosen}
                 if photo.of_orl:
@@ -378,49 +382,61 @@ class _Visit(_Known, websocket.WebSocketHandler):
         key = ("crop", model.name, photo.sha256, number)
         return key, await self._keep(key, lambda: cut(alignment.read_photo(photo.data, photo.name), faces[number][2:]))
 
-    async def _show(self, asked: dict, model: FaceModel, pairs: Any, reply: dict) -> None:
-        """The decision and what its tab shows; what follows from one face alone is kept for every partner and
-        threshold."""
-        photos, method, tab = [self.photos[role] for role in _ROLES], asked["method"], asked["tab"]
-        how, threshold = methods.method_called(method, model), decision_threshold(model, asked["threshold"])
+    async def _pair(self, model: FaceModel, pairs: Any) -> tuple:
+        """Both crops as a pair, and their keys."""
+        photos = [self.photos[role] for role in _ROLES]
         keys, crops = zip(*[await self._crop(photo, model, pairs) for photo in photos])
         names = [photo.name for photo in photos]
         same = person(names[0]) == person(names[1]) if all(photo.of_orl for photo in photos) else None
-        pair = Pair(crops[0], crops[1], same, names[0], names[1])
-        prepared = [await self._keep((key, "embedding"), methods.embedding_of, model, x) for key, x in zip(keys, crops)]
-        score = float(prepared[0]["embedding"] @ prepared[1]["embedding"])
+        return Pair(crops[0], crops[1], same, names[0], names[1]), keys
+
+    async def _show(self, asked: dict, model: FaceModel, pairs: Any, reply: dict) -> None:
+        """The decision and what its tab shows."""
+        methods.method_called(asked["method"], model)
+        tab, threshold = asked["tab"], decision_threshold(model, asked["threshold"])
+        pair, keys = await self._pair(model, pairs)
+        faces = zip(keys, (pair.a, pair.b))
+        a, b = [await self._keep((key, "embedding"), methods.embedding_of, model, x) for key, x in faces]
+        score = float(a["embedding"] @ b["embedding"])
         low = max(-1, math.floor(10 * (min(score, decision_threshold(model)) - 0.15)) / 10)
         reply |= {"score": score, "threshold": threshold, "own": model.threshold, "low": low, "same": pair.same}
         check_known("tab", tab, ["maps", *_TABS])
-        if tab in _TABS:
-            shown = await self._keep((tab, keys), _TABS[tab], model, pair)
-            if asked["needs"]:
-                reply |= shown
+        if tab == "maps":
+            reply |= _pictures(await self._explain(asked, model, pair, keys))
             return
-        if how.prepare:
-            prepared = [await self._keep((key, method), how.first, model, x, {}) for key, x in zip(keys, crops)]
-        stage: Any = how.finish or how.pair
-        if {"embed", "model"}.isdisjoint(asks := signature(stage).parameters):  # no network: nobody waits for it
-            maps = await asyncio.to_thread(_maps, how, model, pair, prepared, threshold)
-        else:
-            by = threshold if "threshold" in asks else None
-            maps = await self._keep((method, keys, by), _maps, how, model, pair, prepared, threshold)
-        e = methods.Explanation(pair, method, score, threshold, *maps)
-        self.shown = e, asked["recogniser"], photos, keys
-        reply |= _pictures(e)
+        shown = await self._keep((tab, keys), _TABS[tab], model, pair)
+        if asked["needs"]:
+            reply |= shown
 
-    async def _download(self, kind: str) -> None:
-        if not self.shown:
-            raise ValueError("there are no maps yet: choose two photographs, and look at their maps")
-        e, recogniser, photos, keys = self.shown
-        model, _, sha256 = self.settings["models"][recogniser]
+    async def _explain(self, asked: dict, model: FaceModel, pair: Pair, keys: tuple) -> methods.Explanation:
+        """The explanation; what follows from one face alone is kept for every partner and threshold."""
+        method, threshold = asked["method"], decision_threshold(model, asked["threshold"])
+        how, faces = methods.method_called(method, model), zip(keys, (pair.a, pair.b))
+        first = method if how.prepare else "embedding"
+        prepared = [await self._keep((key, first), how.first, model, x, {}) for key, x in faces]
+        stage: Any = how.finish or how.pair
+        given = methods.explain_prepared, model, pair, method, *prepared, threshold
+        if {"embed", "model"}.isdisjoint(asks := signature(stage).parameters):  # no network: nobody waits for it
+            return await asyncio.to_thread(*given)
+        by = threshold if "threshold" in asks else None
+        return replace(await self._keep((method, keys, by), *given), pair=pair, threshold=threshold)
+
+    async def _download(self, asked: dict) -> None:
+        """The maps, by the settings that the page has now, as a picture or in a report."""
+        if len(self.photos) < 2:
+            raise ValueError("there are no maps yet: choose two photographs")
+        model, pairs, sha256 = await self._recogniser(asked["recogniser"])
+        self.done, self.total = 0, COSTS.get(asked["method"], 0)
+        pair, keys = await self._pair(model, pairs)
+        e = await self._explain(asked, model, pair, keys)
         tabs = {tab: self.kept[tab, keys] for tab in _TABS if (tab, keys) in self.kept}
-        given = (_pair_png, e) if kind == "png" else (_report, e, model, sha256, photos, tabs)
+        if asked["do"] == "png":
+            about, given = {"file": "face-maps.png", "type": "image/png"}, (_pair_png, e)
+        else:
+            about = {"file": "face-report.html", "type": "text/html"}
+            given = (_report, e, model, sha256, [self.photos[role] for role in _ROLES], tabs)
         content = await self._compute(*given)
-        about = {"png": ("face-maps.png", "image/png"), "report": ("face-report.html", "text/html")}[kind]
-        head = json.dumps({"number": self.number, "file": about[0], "type": about[1]})
-        with suppress(websocket.WebSocketClosedError):
-            self.write_message(head.encode() + b"\n" + content, binary=True)
+        await self._send(json.dumps({"number": self.number} | about).encode() + b"\n" + content)
 
 
 def application(*hosts: str) -> web.Application:
@@ -432,8 +448,8 @@ def application(*hosts: str) -> web.Application:
     """
     return web.Application(
         [("/", _Page), ("/visit", _Visit)],
-        template_path=str(Path(__file__).parent),
-        hosts={"127.0.0.1", "localhost", "[::1]", *hosts},
+        template_loader=_PAGES,
+        hosts={*_LOCAL, *map(str.lower, hosts)},  # as Tornado has the name that is asked for
         websocket_max_message_size=LARGEST_UPLOAD + 10_000,
         websocket_ping_interval=20,  # a connection that broke without a word is a visit that ended
         lock=asyncio.Lock(),
@@ -443,20 +459,18 @@ def application(*hosts: str) -> web.Application:
     )
 
 
-async def serve(host: str = "127.0.0.1", port: int = 8920, browser: bool = True) -> None:
+async def serve(sockets: list, host: str = "127.0.0.1", browser: bool = True) -> None:
     """Serve the app until it is interrupted; the first recogniser is loaded while the page opens.
 
     Args:
-        host: the address that is listened at; other machines reach the app only where it is one of the network's.
-        port: 0 for any that is free.
+        sockets: what listens, from ``tornado.netutil.bind_sockets``.
+        host: the name or address of them; other machines reach the app only where it is one of the network's.
         browser: open the page.
-
-    Raises:
-        OSError: nothing can listen there, such as at a port that is taken.
     """
-    app = application(host if ":" not in host else f"[{host}]")
-    httpserver.HTTPServer(app, max_body_size=1000).add_sockets(sockets := netutil.bind_sockets(port, host))
-    address = f"http://{host if ':' not in host else f'[{host}]'}:{sockets[0].getsockname()[1]}"
+    name = f"[{host}]" if ":" in host else host
+    app = application(name)
+    httpserver.HTTPServer(app, max_body_size=1000).add_sockets(sockets)
+    address = f"http://{name}:{sockets[0].getsockname()[1]}"
     print(f"The app is at {address}; Ctrl+C ends it.", flush=True)
     try:
         async with app.settings["lock"]:
@@ -477,15 +491,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8920)
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     given = parser.parse_args()
-    with suppress(ValueError):  # a name
-        if ip_address(given.host).is_unspecified:
-            parser.error(f"{given.host} is no address to open: give the one by which others reach this machine")
+    if given.port not in range(65536):
+        parser.error(f"there is no port {given.port}: choose a --port from 0, for any that is free, to 65535")
     try:
-        asyncio.run(serve(given.host, given.port, not given.no_browser))
-    except OSError as error:
+        sockets = netutil.bind_sockets(given.port, given.host)
+    except (OSError, UnicodeError) as error:
         parser.error(f"cannot listen at {given.host}, port {given.port}: choose another --host or --port ({error})")
-    except KeyboardInterrupt:
-        print()
+    if any(ip_address(one.getsockname()[0]).is_unspecified for one in sockets):
+        parser.error(f"{given.host!r} is no address to open: give the one by which others reach this machine")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(sockets, given.host, not given.no_browser))
+    print()
 
 
 if __name__ == "__main__":

@@ -197,8 +197,8 @@ class Interaction:
     Attributes:
         pair, score: what was explained, and its cosine similarity.
         places_a, places_b: R places of the probe and S of the reference.
-        matrix: ``(R, S)`` in units of cosine: > 0, the two losses overlap, as they would where one place was
-            compared with the other; < 0, the places speak against each other.
+        matrix: ``(R, S)`` in units of cosine: > 0, losing both places costs less than the two losses add up to, as
+            it would where one was compared with the other; < 0, it costs more.
         a, b: ``(R,)`` and ``(S,)``, what the cosine loses with a place of one image alone: the occlusion maps.
     """
 

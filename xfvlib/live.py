@@ -31,7 +31,6 @@ with extras.extra("notebooks"):
     from IPython.display import HTML
 
 _GRID = 28  # numbers a side of a blurred map, and of a place's weights, in the page
-_TRUTH = {True: "same person", False: "different people", None: "truth unknown"}
 _DECIDED = {  # rejected, accepted
     True: ["wrongly rejected", "rightly accepted"],
     False: ["rightly rejected", "wrongly accepted"],
@@ -140,7 +139,7 @@ def show_threshold_live(
             one, same = pairs.table.loc[row], bool(labels[row])
             photos = [sheet.picture(pairs.image(name), 56) for name in (one.name_a, one.name_b)]
             decision = f"{'rejected' if same else 'accepted'}: {scores[row]:.4f}"
-            title = f"{one.name_a} and {one.name_b}\n{_TRUTH[same]}\n{decision}"
+            title = f"{one.name_a} and {one.name_b}\n{plots.TRUTH[same]}\n{decision}"
             panels.append({"title": title, "photos": photos, "frame": "#92c5de" if same else "#f4a582"})  # as in plots
     edges, hills = np.linspace(low, high, 61), []
     for name, rows, colour in (("genuine", genuine, plots.GENUINE), ("impostor", impostor, plots.IMPOSTOR)):
@@ -325,7 +324,7 @@ def show_fggb_live(
     ]
     status = [
         {"reached": cosine, "level": threshold, "words": by([0], [_DECIDED[pair.same] for pair in pairs])},
-        by([0], [f" ({_TRUTH[pair.same]}): cosine {score:.4f}, " for pair, score in zip(pairs, scores)]),
+        by([0], [f" ({plots.TRUTH[pair.same]}): cosine {score:.4f}, " for pair, score in zip(pairs, scores)]),
         by([2], [f"threshold {step:.4f}. " for step in steps]),
         "Similarity makes ",
         {"line": 0},
@@ -337,7 +336,7 @@ def show_fggb_live(
 
 
 def _told(pair):
-    return f"{pair.name_a} and {pair.name_b}, {_TRUTH[pair.same]}"
+    return f"{pair.name_a} and {pair.name_b}, {plots.TRUTH[pair.same]}"
 
 
 def _fields(blur):
@@ -492,7 +491,7 @@ def _filtered(model, pair, kinds, steps, versions, masks, controls, label, xlabe
     looks, rows = zip(kinds, ({}, {"dash": DASHED})), scores.reshape(len(versions), -1)
     lines = [line(steps, row, name, **look) for (name, look), row in zip(looks, rows)]
     names = [f"{words} {controls[-1]['options'][n]}" for words in kinds.values() for n in range(len(steps))]
-    said = [f"{name}: {_verdict(x, own)} ({_TRUTH[pair.same]})." for name, x in zip(names, scores.tolist())]
+    said = [f"{name}: {_verdict(x, own)} ({plots.TRUTH[pair.same]})." for name, x in zip(names, scores.tolist())]
     axis = (steps[0], max(steps[-1], steps[0] + 1), True)
     ticks = [x for x in (1, 2, 4, 8, 16, 32, 64) if axis[0] <= x <= axis[1]]
     drawn = chart(

@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Sequence as Seq
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ _COLOURS = {  # of lines by name, in every figure: blue of genuine, red of impos
     "blob": "0.15", "random": "0.55",
 } | dict(zip(methods.METHODS, [*sns.color_palette("tab10"), *sns.color_palette("Dark2")]))  # fmt: skip
 _TITLE_WIDTH = 22  # letters over a picture; longer titles are broken at a space, or made smaller
-_TRUTH = {True: "same person", False: "different people", None: "truth unknown"}
+TRUTH = {True: "same person", False: "different people", None: "truth unknown"}
 
 mpl.rcParams.update({
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlesize": 10, "figure.constrained_layout.use": True,
@@ -178,7 +179,7 @@ def _told(titles):
 def _verdict(pair, score, threshold):
     """Decision, truth, score and threshold."""
     decision = "accepted" if score >= threshold else "rejected"
-    return f"{decision} ({_TRUTH[pair.same]}): cosine {score:.4f}, threshold {threshold:.4f}"
+    return f"{decision} ({TRUTH[pair.same]}): cosine {score:.4f}, threshold {threshold:.4f}"
 
 
 def _named(e):
@@ -203,15 +204,15 @@ def _over_a_line(pair, score, threshold, images, titles):
     return figure
 
 
-def _blended(e):
-    """Both maps of an Explanation over their images, on one scale."""
+def blended(e: methods.Explanation) -> tuple[np.ndarray, np.ndarray]:
+    """Both maps of an Explanation over their images, on one scale: two arrays ``(H, W, 3)``, RGB in [0, 1]."""
     limit = full_colour(e.map_a, e.map_b)
     return blend(e.pair.a, e.map_a, limit), blend(e.pair.b, e.map_b, limit)
 
 
 def draw_pair(e: methods.Explanation) -> Figure:
     """Figure of one Explanation: both images, both maps blended over them, score and threshold on a line."""
-    pair, on, (map_a, map_b) = e.pair, e.method + ("\non" if len(e.method) > 10 else " on"), _blended(e)
+    pair, on, (map_a, map_b) = e.pair, e.method + ("\non" if len(e.method) > 10 else " on"), blended(e)
     titles = f"probe {pair.name_a}", f"{on} the probe", f"reference {pair.name_b}", f"{on} the reference"
     figure = _over_a_line(pair, e.score, e.threshold, [pair.a, map_a, pair.b, map_b], titles)
     _signed_bar(figure, figure.axes[:4])
@@ -284,12 +285,12 @@ def show_method_grid(explanations: Seq[Seq[methods.Explanation]]) -> None:
     orders = [[e.method for e in line] for line in explanations]
     if not orders or not orders[0] or any(order != orders[0] for order in orders):
         raise ValueError(f"methods by rows are {orders}; one row or more of the same methods is needed")
-    cells = []
+    cells: list[tuple[Any, str]] = []
     for line in explanations:
         pair, decision = line[0].pair, f"{'accepted' if line[0].accepted else 'rejected'}, {line[0].score:.4f}"
-        cells += [(pair.a, f"{pair.name_a}\n{decision}"), (pair.b, f"{pair.name_b}\n{_TRUTH[pair.same]}")]
+        cells += [(pair.a, f"{pair.name_a}\n{decision}"), (pair.b, f"{pair.name_b}\n{TRUTH[pair.same]}")]
         for e in line:
-            cells += zip(_blended(e), (f"{e.method}\n" if line is explanations[0] else "", ""))
+            cells += zip(blended(e), (f"{e.method}\n" if line is explanations[0] else "", ""))
     figure = _pictures(cells, 2 + 2 * len(orders[0]), 1.25, beside=0.5)
     _signed_bar(figure, figure.axes)
     told = _told(_named(e) for e, *_ in explanations)

@@ -3,7 +3,7 @@
 import html
 import warnings
 from base64 import b64encode
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
@@ -93,13 +93,6 @@ def _threshold_slider(start, lowest):
     return w.FloatSlider(start, min=low, max=1, step=step, readout_format=".4f", description="Threshold", **_WIDE)
 
 
-def _explanation(model, pair, method, a, b, threshold):
-    """Explanation of a pair whose two images have been prepared, as ``a`` and ``b``."""
-    finish = partial(methods.method_called(method).second, options={}, model=model, threshold=threshold)
-    map_a, map_b = finish(a, b, image=pair.a, reference=pair.b), finish(b, a, image=pair.b, reference=pair.a)
-    return methods.Explanation(pair, method, float(a["embedding"] @ b["embedding"]), threshold, map_a, map_b)
-
-
 def _pair_groups(scores, labels, threshold):
     """Rows of the pairs in each group, in words: ``{group: indices}``, the pairs nearest the threshold first.
 
@@ -154,7 +147,7 @@ def pair_picker(model: FaceModel, pairs: PairSet, method: str = "fggb") -> w.VBo
         if chosen.value is None:
             return None, "", "No such pair: choose another kind or person."
         pair, t = pairs[chosen.value], decision_threshold(model, threshold.value)
-        e = _explanation(model, pair, method, prepared(pair.name_a), prepared(pair.name_b), t)
+        e = methods.explain_prepared(model, pair, method, prepared(pair.name_a), prepared(pair.name_b), t)
         decision = f"{'rightly' if e.accepted == pair.same else 'wrongly'} {'accepted' if e.accepted else 'rejected'}"
         own = " (the model's own)" if abs(t - start) < 1e-6 else ""  # JupyterLab rounds it
         return plots.draw_pair(e), plots.told_pair(e), f"{decision}: cosine {e.score:.4f}, threshold {t:.4f}{own}"
@@ -319,7 +312,7 @@ def photo_pair(model: FaceModel, method: str = "fggb") -> w.VBox:
             return None, "", "; ".join([*said, f"{len(found)} of 2 photographs with a face chosen"])
         (face_a, first_a), (face_b, first_b) = found
         pair, t = Pair(face_a, face_b, None, *names), decision_threshold(model, threshold.value)
-        e = _explanation(model, pair, method, first_a, first_b, t)
+        e = methods.explain_prepared(model, pair, method, first_a, first_b, t)
         threshold.min = max(-1, min(threshold.min, e.score - 10 * threshold.step))
         return plots.draw_pair(e), plots.told_pair(e), "; ".join([repr(e), *said])
 

@@ -5,6 +5,7 @@ method, write its file and list it here; ``METHODS["mine"] = Method(pair=my_func
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from xfvlib.methods import corrrise, fggb, lime, minplus, occlusion, xface
@@ -18,7 +19,9 @@ from xfvlib.methods.xssab import xssab
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair
 
-__all__ = ["METHODS", "Explanation", "Method", "Prepared", "embedding_of", "explain", "method_called"]
+__all__ = [
+    "METHODS", "Explanation", "Method", "Prepared", "embedding_of", "explain", "explain_prepared", "method_called",
+]  # fmt: skip
 
 METHODS = {
     "fggb": Method(prepare=fggb.prepare, finish=fggb.finish, gradients=True),
@@ -106,6 +109,35 @@ def explain(model: FaceModel, pair: Pair, method: str = "fggb", threshold: Thres
     a, b = (embedding_of(model, image)["embedding"] for image in (pair.a, pair.b))
     maps = how.maps(model, pair.a, pair.b, threshold=threshold, **options)
     return Explanation(pair, method, float(a @ b), threshold, *maps)
+
+
+def explain_prepared(
+    model: FaceModel, pair: Pair, method: str, a: Prepared, b: Prepared, threshold: float
+) -> Explanation:
+    """What :func:`explain` gives without options, from what :meth:`Method.first` gave for both images.
+
+    Args:
+        model: a FaceModel.
+        pair: a Pair in the model's size.
+        method: one of ``METHODS``.
+        a, b: the preparations of ``pair.a`` and ``pair.b``.
+        threshold: in [−1, 1].
+
+    Raises:
+        ValueError: unknown method, or what its second stage refuses.
+        TypeError: the method needs gradients and the model has none.
+
+    Example:
+        >>> from xfvlib import load_model, load_pairs
+        >>> model = load_model()
+        >>> pair = load_pairs("orl", model=model)[0]
+        >>> a, b = (METHODS["gradient"].first(model, image, {}) for image in (pair.a, pair.b))
+        >>> explain_prepared(model, pair, "gradient", a, b, 0.5).accepted
+        True
+    """
+    finish = partial(method_called(method, model).second, options={}, model=model, threshold=threshold)
+    maps = finish(a, b, image=pair.a, reference=pair.b), finish(b, a, image=pair.b, reference=pair.a)
+    return Explanation(pair, method, float(a["embedding"] @ b["embedding"]), threshold, *maps)
 
 
 def method_called(name: str, model: FaceModel | None = None) -> Method:
