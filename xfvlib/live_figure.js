@@ -76,7 +76,7 @@ function figureView(root, given) {
   }
 
   function paint(shown) {
-    const { columns, cell, size: [high, across] } = given.sheet, zoom = given.zoom;
+    const { columns, cell, size: [high, across] } = given.sheet, zoom = 2;
     const maps = shown.map((panel) => panel.map && valuesOf(panel.map));
     const limit = fullColour(maps.filter(Boolean).concat({ values: new Float32Array(1) }));
     shown.forEach((panel, k) => {

@@ -116,7 +116,6 @@ def figure(
     *,
     shown: dict | None = None,
     width: int = 150,
-    zoom: float = 2,
     each: bool = False,
 ) -> HTML:
     """A figure of controls, panels that they choose, a sentence and charts.
@@ -133,11 +132,10 @@ def figure(
         charts: of :func:`chart`.
         shown: table of lists of panels; None for all.
         width: of a picture, in pixels of the page.
-        zoom: pixels drawn for each pixel of a picture.
         each: every map has a full colour of its own; else those shown together share one.
     """
     given = {"controls": controls, "panels": panels, "status": status, "charts": charts, "shown": shown}
-    return page("figure", given | sheet.packed() | {"width": width, "zoom": zoom, "each": each}, label)
+    return page("figure", given | sheet.packed() | {"width": width, "each": each}, label)
 
 
 def by(controls: Iterable[int], entries: Iterable) -> dict[str, Any]:
