@@ -42,7 +42,9 @@ show_resolution_live(model, xfv.load_pairs("orl", model=model)[0], (1, 2, 4, 8, 
 def lab(browser, tmp_path_factory):
     """A function that opens a notebook in JupyterLab, started as ``make lab`` starts it; it returns the page."""
     folder, config = (tmp_path_factory.mktemp(name) for name in ("notebooks", "config"))
-    told = subprocess.run(["make", "--dry-run", "lab"], cwd=ROOT, check=True, capture_output=True, text=True)
+    # run by make, make would also tell which folder it enters and leaves
+    asked = ["make", "--dry-run", "--no-print-directory", "lab"]
+    told = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True)
     command = shlex.split(told.stdout.splitlines()[-1])
     assert command[1:3] == ["lab", "notebooks"]
     with socket.socket() as free:
