@@ -52,6 +52,9 @@ SIGN = [{"map": "other decision", "blur": BLUR, "fill": "black"}]
 UNBLURRED = [{"map": "own", "blur": 0, "fill": "black"}]
 CLIMB = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which in RUNGS] + UNBLURRED
 OWN = [{"map": "own", "blur": BLUR, "fill": fill} for fill in FILLS] + UNBLURRED
+# how much blur: of methods of each family
+BLURRED = [{"map": "own", "blur": blur, "fill": "black"} for blur in (2, 8, 12)]
+SWEPT = ("gradient", "xssab", "integrated_gradients", "fggb", "occlusion", "integrated gradients, from the blurred image")
 PATCH_PAIRS = 40  # of each kind, for the Patch test
 WAYS = {  # coarser than their defaults, so that a map takes about as long as its curves
     "minplus": {"quick": True},  # the full setting takes minutes a pair
@@ -101,6 +104,7 @@ def metrics_of(label, methods):
     """How the maps of one method, or the controls, are scored."""
     ways = OWN if label in VERSIONS or label == "controls" else CLIMB
     ways = ways + SIGN if ways is CLIMB and xfv.METHODS[methods[label]["method"]].prepare else ways
+    ways = ways + BLURRED if label in SWEPT else ways
     return [where | way | {"steps": STEPS} for way in ways for where in WHERE_DECISIONS_FALL]
 
 

@@ -2,9 +2,11 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
 import torch
+from matplotlib.collections import PathCollection
 
 import xfvlib as xfv
 from xfvlib import plots
@@ -27,6 +29,19 @@ def explanations(tiny):
     return [xfv.explain(tiny, pair, method) for method in xfv.METHODS]
 
 
+def climbed(**given):
+    """Steps of two methods on the ladder, as the library's table has them."""
+    rows = [
+        (metric, ranking, "black", 4, 5.0, method, rung, over, gain, gain - 1, gain + 1)
+        for metric in ("deletion", "insertion")
+        for ranking in ("similarity", "dissimilarity")
+        for rung, over, gain in (("another partner", "another person", -2.0), ("own", "another partner", 8.0))
+        for method, gain in (("better", gain), ("worse", gain / 2))
+    ]
+    columns = ["metric", "ranking", "fill", "steps", "blur", "method", "rung", "over", "gain", "gain low", "gain high"]
+    return pd.DataFrame(rows, columns=columns).assign(**given)
+
+
 def every_figure(explanations, tiny):
     e = explanations[0]
     scores, labels = np.linspace(0, 1, 20), np.arange(20) > 8
@@ -43,6 +58,7 @@ def every_figure(explanations, tiny):
             [1, 2], {"a": [0.5, 0.2], "b": ([1, 2], [0, 1], [2, 3])}, xlabel="x", ylabel="y", line=(1, "t")
         ),
         "chart": lambda: plots.show_chart([[0.5, -0.25]], ["r"], ["c", "d"], label="lost"),
+        "ladder": lambda: plots.show_ladder(climbed()),
     }
 
 
@@ -172,6 +188,8 @@ def test_what_cannot_be_drawn_is_refused_in_words(explanations):
         (lambda: plots.show_curves([1, 2], {"a": [1]}, xlabel="x", ylabel="y"), "of both"),
         (lambda: plots.show_curves([], {"a": []}, xlabel="x", ylabel="y"), "of both"),
         (lambda: plots.show_chart(np.eye(3), ["r"], ["c"], label="l"), "hape"),
+        (lambda: plots.show_ladder(climbed(over=None)), "none that adds to a rung"),
+        (lambda: plots.show_ladder(pd.concat([climbed(), climbed(fill="mean")])), "of 2 settings"),
     ):
         with pytest.raises(ValueError, match=words):
             draw()
@@ -180,6 +198,20 @@ def test_what_cannot_be_drawn_is_refused_in_words(explanations):
 def test_scores_of_one_kind_are_drawn(shown):
     plots.show_scores([0.1, 0.2, 0.3], [True] * 3, 0.15)
     assert "genuine pairs around 0.200" in shown[0].alt and "impostor" not in shown[0].alt
+
+
+def test_a_ladder_has_a_row_a_method_the_best_one_on_top_and_a_dot_a_gain(shown, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: drawn.append((figure, alt)))
+    plots.show_ladder(climbed())
+    (figure, alt), found = drawn[0], []
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["worse", "better"]  # from below
+    for ax in figure.axes:
+        found.append(
+            sorted(x for dots in ax.collections if isinstance(dots, PathCollection) for x, _ in dots.get_offsets())
+        )
+    assert found == [[-2.0] * 4 + [-1.0] * 4, [4.0] * 4 + [8.0] * 4]
+    assert "own over another partner from +4.0 to +8.0 points" in alt
 
 
 def test_every_curve_is_drawn_however_many(shown, monkeypatch):

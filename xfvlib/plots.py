@@ -20,6 +20,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from xfvlib import evaluation, extras, frequency, methods, pairs, perturb
+from xfvlib.faithfulness import RUNGS
 from xfvlib.interaction import Interaction
 
 with extras.extra("notebooks"):
@@ -491,6 +492,45 @@ def draw_frequency_influence(
 def show_frequency_influence(influence: frequency.FrequencyInfluence, cycles: float | None = None) -> None:
     """Show a :class:`~xfvlib.frequency.FrequencyInfluence`; see :func:`draw_frequency_influence`."""
     show(*draw_frequency_influence(influence, cycles))
+
+
+def show_ladder(found: pd.DataFrame) -> None:
+    """What each rung of the ladder adds to the one below it: a row a method, a panel a step, dots with intervals.
+
+    Blue is similarity maps on genuine pairs, red dissimilarity maps on impostor pairs; filled dots are insertion,
+    hollow ones deletion. To the right of 0 the higher rung is the better order. Methods are sorted by what the own map
+    adds in the mean.
+
+    Args:
+        found: from :func:`xfvlib.faithfulness.ladder`, rows of one fill, blur and number of steps. The blob's gain over
+            the random order and rows beside the ladder, which have no panel, may be among them.
+
+    Raises:
+        ValueError: no gain over a rung, or rows of several fills, blurs or numbers of steps.
+    """
+    steps = [both for both in zip(RUNGS[2:], RUNGS[1:]) if both in set(zip(found.rung, found.over))]
+    ways = found[["fill", "blur", "steps"]].drop_duplicates()
+    if not steps or len(ways) > 1:
+        held = "none that adds to a rung" if not steps else f"of {len(ways)} settings, {ways.to_dict('records')}"
+        raise ValueError(f"rows are {held}; those of one fill and blur from ladder() are needed")
+    shown = {both: found[(found.rung == both[0]) & (found.over == both[1])] for both in steps}
+    order = shown[steps[-1]].groupby("method").gain.mean().sort_values().index
+    figure, told = Figure(figsize=(7.8, 1.2 + 0.4 * len(order))), []
+    axes = figure.subplots(1, len(steps), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, (both, rows) in zip(axes, shown.items()):
+        for place, ((ranking, metric), some) in enumerate(rows.groupby(["ranking", "metric"], sort=False)):
+            y = order.get_indexer(some.method) + 0.18 * (1.5 - place)
+            colour = GENUINE if ranking == "similarity" else IMPOSTOR
+            ax.hlines(y, some["gain low"], some["gain high"], color=colour, lw=1)
+            face = colour if metric == "insertion" else "white"
+            ax.scatter(some.gain, y, s=16, color=colour, facecolor=face, zorder=3, label=f"{ranking}, {metric}")
+        ax.axvline(0, color="0.2", lw=0.8)
+        ax.set(title=f"{both[0]}\nover {both[1]}", xlabel="points")
+        ax.yaxis.grid(True, color="0.9")
+        told.append(f"{both[0]} over {both[1]} from {rows.gain.min():+.1f} to {rows.gain.max():+.1f} points")
+    ax.set_yticks(range(len(order)), [textwrap.fill(_plain(name), 20) for name in order])
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    show(figure, f"Gains of {len(order)} methods, each dot in its interval: {'; '.join(told)}.")
 
 
 def show_interaction(i: Interaction, chosen: Seq | None = None) -> None:
