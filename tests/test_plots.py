@@ -207,7 +207,8 @@ def test_a_ladder_has_a_row_a_method_the_best_one_on_top_and_a_dot_a_gain(shown,
     (figure, alt), found = drawn[0], []
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["worse", "better"]  # from below
     for ax in figure.axes:
-        found.append(
+        dots = [dots for dots in ax.collections if isinstance(dots, PathCollection)]
+        found.append(sorted(x for some in dots for x, _ in some.get_offsets()))
             sorted(x for dots in ax.collections if isinstance(dots, PathCollection) for x, _ in dots.get_offsets())
         )
     assert found == [[-2.0] * 4 + [-1.0] * 4, [4.0] * 4 + [8.0] * 4]
