@@ -54,7 +54,8 @@ CLIMB = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which 
 OWN = [{"map": "own", "blur": BLUR, "fill": fill} for fill in FILLS] + UNBLURRED
 # how much blur: of methods of each family
 BLURRED = [{"map": "own", "blur": blur, "fill": "black"} for blur in (2, 8, 12)]
-SWEPT = ("gradient", "xssab", "integrated_gradients", "fggb", "occlusion", "integrated gradients, from the blurred image")
+FROM_BLUR = "integrated gradients, from the blurred image"
+SWEPT = ("gradient", "xssab", "integrated_gradients", FROM_BLUR, "fggb", "occlusion")
 PATCH_PAIRS = 40  # of each kind, for the Patch test
 WAYS = {  # coarser than their defaults, so that a map takes about as long as its curves
     "minplus": {"quick": True},  # the full setting takes minutes a pair
@@ -65,9 +66,7 @@ WAYS = {  # coarser than their defaults, so that a map takes about as long as it
     "integrated_gradients": {"steps": 20},
     "smoothgrad": {"samples": 20},
 }
-OTHERS = {
-    "integrated gradients, from the blurred image": {"method": "integrated_gradients", "baseline": "blur", "steps": 10}
-}
+OTHERS = {FROM_BLUR: {"method": "integrated_gradients", "baseline": "blur", "steps": 10}}
 OTHERS["fggb, signed"] = {"method": "fggb", "gradient": "signed"}
 VERSIONS = {  # further choices that the paper leaves open, or that can be switched off; scored by their own maps only
     "fggb, raw": {"method": "fggb", "embedding": "raw"},
