@@ -19,6 +19,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
+HOST =  # of the command line alone: some shells export one
 
 # glibc would give the memory of every batch back to the system and take it anew, a page fault per 4 KB; kept, batches run up to a tenth faster.
 export MALLOC_MMAP_MAX_ = 0

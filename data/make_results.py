@@ -13,7 +13,7 @@ more. ``--estimate`` prints what each will take, and ends.
 
 Where decisions can fall: genuine pairs with the probe masked, impostor pairs with both images masked. All maps are
 blurred alike; what blurs its map itself does not here. A pass of the network is what everything costs, so curves have
-few steps, and the pairs of ORL are those of three photographs of each person: what an image costs serves many pairs.
+few steps, and the probes are few, one photograph of each person: what an image costs serves all its pairs.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from xfvlib.sweep import connected, data_hash, model_hash, one_torch_thread
 
 WORK = Path("build/results")
 STEPS, BLUR = 4, 5
-PHOTOGRAPHS = 3  # of each person of ORL
+REFERENCES = 2  # of each probe, or more: one is its partner, another takes the partner's place
 FILLS = ("black", "mean", "blur")
 RUNGS = [which for which in MAPS if which != "other decision"]
 # what the sign alone does: in black, for methods with two stages, whose maps of further partners cost nothing
@@ -79,7 +79,7 @@ PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  
 def setting(arguments):
     """Model, with its threshold, and pairs to draw from."""
     if arguments.setting == "orl":
-        return xfv.load_model(), of_few_photographs(xfv.load_pairs("orl"))
+        return xfv.load_model(), of_few_probes(xfv.load_pairs("orl"), arguments.pairs)
     if not (arguments.lfw and arguments.weights):
         raise SystemExit(
             "the setting lfw needs --lfw, the folder with pairs.txt and the photographs, and --weights, the checkpoint"
@@ -87,16 +87,21 @@ def setting(arguments):
     model = xfv.load_model(weights=arguments.weights)
     pairs = xfv.load_pairs("lfw", root=arguments.lfw, model=model)
     xfv.calibrate(model, pairs)
-    return model, pairs
+    return model, of_few_probes(pairs, arguments.pairs)
 
 
-def of_few_photographs(pairs, seed=0):
-    """All pairs of a few photographs of each person, drawn."""
-    rng, photographs = np.random.default_rng(seed), pd.Series(pairs.names)
-    people = photographs.groupby(photographs.map(person), sort=False)
-    some = people.apply(lambda names: rng.choice(names, PHOTOGRAPHS, replace=False)).explode()
-    table = (everything := pairs.all_pairs()).table
-    return everything[(table.name_a.isin(some) & table.name_b.isin(some)).to_numpy()]
+def of_few_probes(pairs, count, seed=0):
+    """Pairs whose probes are few, since what an image costs serves all its pairs: one photograph of each of at most
+    ``count`` people with its genuine pairs, two or more, and all impostor pairs of these photographs."""
+    rng, photographs = np.random.default_rng(seed), pd.Series([*pairs.images])
+    people = photographs.groupby(photographs.map(person)).agg(list)
+    people = people[people.map(len) > REFERENCES].sample(frac=1, random_state=rng)[:count]
+    size = 1 + max(REFERENCES, -(-count // len(people)))
+    drawn = [sorted(rng.permutation(names)[:size], key=names.index) for names in people]  # in their order in all pairs
+    everything, probes = pairs.all_pairs(), {names[0] for names in drawn}
+    genuine = {frozenset([names[0], name]) for names in drawn for name in names[1:]}
+    wanted = lambda a, b: frozenset([a, b]) in genuine or probes >= {a, b}
+    return everything[[wanted(*both) for both in zip(everything.table.name_a, everything.table.name_b)]]
 
 
 def metrics_of(label, methods):
@@ -127,7 +132,8 @@ def estimated(model, pairs, methods, path):
                     spent.append(time.perf_counter() - start)
                 known[label] = round(sum(spent[1:]) / 4, 3)  # of one map
                 write_whole(path, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
-    found = {}
+    table, found = pairs.table, {}
+    masked = len({*table.name_a, *table.name_b[~table.same]})
     for label in ["controls", *methods]:
         settings = settings_of(metrics_of(label, methods))
         # deletion and insertion with both ends known; maps of other partners cost a two-stage method nothing
@@ -135,7 +141,7 @@ def estimated(model, pairs, methods, path):
         sides = sum(sides_wanted(settings, bool(same)) for same in pairs.labels)
         maps = len({one["map"] for one in settings} - {"mean", "another person"})
         staged = label != "controls" and xfv.METHODS[methods[label]["method"]]
-        maps = min(sides, len(pairs.names)) if getattr(staged, "prepare", None) else sides * maps
+        maps = masked if getattr(staged, "prepare", None) else sides * maps
         found[label] = sides * curves * 2 * (STEPS - 1) * a_pass + (maps * known[label] if staged else 0)
     return found, known, a_pass
 

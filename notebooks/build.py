@@ -35,6 +35,7 @@ from sphinx.cmd.build import build_main
 
 import xfvlib
 from xfvlib.exercises import EXERCISES
+from xfvlib.extras import reworded
 from xfvlib.files import write_whole
 from xfvlib.widgets import NOT_RUN
 
@@ -61,7 +62,8 @@ START = """# Explain face verification
 {lessons}
 
 The [glossary](glossary.md) has the symbols and the main terms, the [references](references.md)
-whose ideas these are, [for teachers](teaching.md) what to project in 45 minutes, 90 minutes and half a day.{api}
+whose ideas these are, and the [teaching guide](teaching.md) what to project in 45 minutes, 90 minutes and half a
+day.{api}
 
 ## Run it
 
@@ -109,7 +111,7 @@ def choose(notebook, path):
 
 def solved(notebook, stem):
     """The notebook's exercises with their solutions, behind its set-up and its choice; None where it has none."""
-    made, number = copy.deepcopy(notebook), ""
+    made = copy.deepcopy(notebook)
     title = made.cells[0].source.partition("\n")[0].removeprefix("# ")
     opening = f"# Solutions to {title}\n\nEach exercise of [the lesson](../{stem}.ipynb), and a cell that solves it."
     set_up = lambda cell: cell.cell_type == "code" and "notebook_setup()" in cell.source
@@ -121,7 +123,9 @@ def solved(notebook, stem):
             number = re.search(r'check\("(.+?)"', cell.source)[1]
             lines = cell.source.splitlines()
             for line, better in EXERCISES[number].solution.items():
-                lines[lines.index(line)] = better
+                advice = "write it into that cell, or change the solution in xfvlib/exercises.py"
+                with reworded(ValueError, ValueError, f"exercise {number} of {stem}.ipynb lacks {line!r}: {advice}"):
+                    lines[lines.index(line)] = better
             cell.source, cell.outputs = "\n".join(lines), []
     made.cells.insert(0, nbformat.v4.new_markdown_cell(opening, id="opening"))
     return made
@@ -170,7 +174,8 @@ def explained(text, terms):
         for term in sorted(terms, key=len, reverse=True):
             link = f'<a class="term" href="glossary.html#{anchor(term)}">{term}</a>'
             part, found = re.subn(rf"(?<![\w<>-]){re.escape(term)}(?![\w-])(?![^<]*</a>)", link, part, count=1)
-            terms -= {term} if found else set()
+            if found:
+                terms.discard(term)
         parts[i] = part
     return "".join(parts)
 
@@ -280,10 +285,10 @@ def main(names, in_place, choice=None):
         if names and path.stem not in names:
             continue
         notebook = nbformat.read(path, as_version=4)
-        solutions = solved(notebook, path.stem)
+        solutions = None if choice else solved(notebook, path.stem)
         if choice and not choose(notebook, choice):
             continue
-        for name, one in {path.stem: notebook, f"solutions/{path.stem}": None if choice else solutions}.items():
+        for name, one in {path.stem: notebook, f"solutions/{path.stem}": solutions}.items():
             if not one:
                 continue
             start = time.perf_counter()

@@ -63,6 +63,15 @@ def shown(page, method="fggb"):
     page.locator("#cancel").wait_for(state="hidden", timeout=WAIT)
 
 
+def until(page, true):
+    """Wait for an expression; the page allows no evaluation, which wait_for_function does at its second look."""
+    for _ in range(WAIT // 50):
+        if page.evaluate(true):
+            return
+        page.wait_for_timeout(50)
+    raise TimeoutError(true)
+
+
 def upload(page, role, name, data):
     page.set_input_files(f"[data-role={role}] input", {"name": name, "mimeType": "image/jpeg", "buffer": data})
 
@@ -226,8 +235,44 @@ def test_a_photograph_that_was_given_up_is_not_shown_under_the_name_of_another(v
     page.locator("#interaction .content:not(.stale)").wait_for(timeout=WAIT)
     assert page.inner_text("[data-role=probe] .name") == "two.jpg"
     wide = "() => document.querySelector('[data-role=probe] .photo img').naturalWidth"
-    page.wait_for_function(f"({wide})() > 0")
+    until(page, f"({wide})() > 0")
     assert page.evaluate(wide) == 552
+
+
+def test_what_was_asked_for_before_does_not_show_again_what_is_hidden(visit, served):
+    page, hidden = visit, "() => ['.map', '#verdict'].every((one) => document.querySelector(one).matches('.stale'))"
+    served[1].pause = 0.3
+    page.evaluate("() => { turn(0.9); ask({ pair: 'different' }); }")  # the drag is answered behind the click
+    until(page, "running?.change.pair !== undefined")
+    assert page.evaluate(hidden) and page.locator("[data-do=png]").is_disabled()
+    served[1].pause = 0
+    shown(page)
+    served[1].pause = 0.02
+    page.select_option("#method", "minplus")
+    page.locator("progress[value]").wait_for(timeout=WAIT)
+    page.select_option("#recogniser", "dlib-resnet")
+    until(page, "running?.change.anew && running.moving")
+    assert page.evaluate(hidden)
+
+
+def test_a_threshold_below_the_range_of_a_new_pair_lies_at_its_end(visit):
+    visit.evaluate("showDecision({ ...decided, low: 0.5, threshold: 0.2 })")
+    assert visit.evaluate("document.querySelector('#below').style.width") == "0%"
+    assert visit.locator("#threshold").get_attribute("min") == "0.2"
+
+
+def test_a_face_of_a_photograph_that_is_replaced_cannot_be_chosen(visit):
+    page = visit
+    upload(page, "probe", "two.jpg", photo("s1/1", "s2/1"))
+    page.locator("[data-role=probe] .photo button").first.wait_for(timeout=WAIT)
+    shown(page)
+    clicked = """() => {
+      ask({ role: "probe", name: "empty.jpg" }, new File([], "empty.jpg"));
+      document.querySelector("[data-role=probe] .photo button").click();
+      return queue.length;
+    }"""
+    assert page.evaluate(clicked) == 0
+    page.locator("#status.error", has_text="empty.jpg is empty").wait_for(timeout=WAIT)
 
 
 def test_two_visitors_see_their_own_photographs_only(browser, served, visit):

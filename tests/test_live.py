@@ -160,6 +160,15 @@ def test_error_rates_in_words_are_those_of_the_evaluation(tiny, tiny_pairs):
     )
 
 
+@pytest.mark.parametrize("impostors", [1, 9, 10, 100, 1000])
+def test_the_lowest_rate_of_a_curve_is_not_drawn_at_zero(impostors):
+    scores = np.linspace(0, 1, impostors + 1)
+    given, _ = given_in(live.show_threshold_live(scores, scores == 1, 0.5))
+    (zero, name), (lowest, _), *_ = given["charts"][1]["xticks"]
+    assert name == "0" and given["charts"][1]["xrange"][0] == zero == pytest.approx(lowest / 10)
+    assert zero < 1 / impostors <= 10 * zero and given["charts"][1]["xticks"][-1] == [1, "100 %"]
+
+
 def test_gradients_under_noise_are_the_librarys(tiny, pair):
     blurs, levels = (0, 5), (0, 40)
     given, maps = given_in(live.show_gradients_live(tiny, pair, channels=(3,), levels=levels, blurs=blurs))
@@ -199,7 +208,7 @@ def test_two_methods_side_by_side_say_their_rank_correlation(tiny, others):
 
 def test_a_cutoff_shows_what_is_left_and_its_cosine(tiny, pair):
     cuts = [1, 4, 9]
-    given, maps = given_in(live.show_cutoff_live(tiny, pair, cuts))
+    given, maps = given_in(live.show_cutoff_live(tiny, pair, np.array(cuts)))
     for (k, kind), (c, cutoff) in [(x, y) for x in enumerate(frequency.CUTOFFS) for y in enumerate(cuts)]:
         mask = frequency.cutoff_mask((20, 20), cutoff, kind)
         left = frequency.keep_frequencies(pair.a, mask)
@@ -264,12 +273,14 @@ BAD = {
     "one kind": (lambda m, p: live.show_threshold_live([0.5, 0.6], [True, True], 0.5), "of both kinds"),
     "threshold": (lambda m, p: live.show_threshold_live([0.5, 0.6], [True, False], 3), "in \\[−1, 1\\]"),
     "other pairs": (lambda m, p: live.show_threshold_live([0.5, 0.6], [True, False], 0.5, p), "190 pairs and 2 scores"),
-    "none shown": (lambda m, p: live.show_threshold_live([0.5, 0.6], [True, False], 0.5, shown=0), "shown"),
     "channel": (lambda m, p: live.show_gradients_live(m, p[0], channels=[11]), "no channel 11"),
     "levels": (lambda m, p: live.show_gradients_live(m, p[0], levels=[4]), "two levels"),
-    "no pairs": (lambda m, p: live.show_fggb_live(m, []), "no pairs"),
+    "no pairs": (lambda m, p: live.show_fggb_live(m, []), "0 pairs and 5 choices"),
+    "no choices": (lambda m, p: live.show_fggb_live(m, [p[0]], {}), "1 pairs and 0 choices"),
+    "a half": (lambda m, p: live.show_fggb_live(m, [p[0]], {"mine": {"part": "similarity"}}), "'mine' has a part"),
     "one method": (lambda m, p: live.show_methods_live(m, [p[0]], {"a": [torch.rand(20, 20)]}), "two methods"),
     "maps": (lambda m, p: live.show_methods_live(m, [p[0]], dict(a=[], b=[])), "one for each pair"),
+    "no cut-offs": (lambda m, p: live.show_cutoff_live(m, p[0], []), "cutoffs are \\[\\]"),
     "no cut-off": (lambda m, p: live.show_cutoff_live(m, p[0], [0, 4]), "from 1 on"),
     "falling": (lambda m, p: live.show_resolution_live(m, p[0], [4, 2]), "that increase"),
     "too small": (lambda m, p: live.show_resolution_live(m, p[0], [1, 16]), "4 pixels or more"),

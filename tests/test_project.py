@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -260,6 +261,20 @@ def test_solutions_are_made_from_the_exercises_and_solve_them(build, path):
         assert re.search(f"Exercise {number}( waits for you|: not yet)", said(before[number]))
 
 
+def test_a_solution_whose_line_is_not_there_is_named(build):
+    cell = nbformat.v4.new_code_cell('guess = 3\ncheck("1.2", guess, 1)', metadata={"tags": ["exercise"]})
+    lesson = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 1 · One"), cell])
+    with pytest.raises(ValueError, match=r"exercise 1\.2 of 01_one\.ipynb lacks 'guess = \.\.\.': write it into that"):
+        build.solved(lesson, "01_one")
+
+
+def test_the_app_is_opened_to_others_by_the_command_line_only(monkeypatch):
+    monkeypatch.setenv("HOST", "x")  # as some shells do
+    asked = ["make", "--dry-run", "--no-print-directory", "app"]
+    said = [subprocess.check_output([*asked, *given], cwd=ROOT, text=True) for given in ([], ["HOST=x"])]
+    assert ["--host x" in one for one in said] == [False, True] and "--host" not in said[0]
+
+
 def test_an_exercise_waits_then_hints_and_says_when_it_is_solved(capsys, monkeypatch):
     one = exercises.Exercise(lambda guess: abs(guess - 7) < 1, "It is a prime.", "It is {0:.0f}.", {})
     monkeypatch.setattr(exercises, "EXERCISES", {"0.1": one})
@@ -269,7 +284,8 @@ def test_an_exercise_waits_then_hints_and_says_when_it_is_solved(capsys, monkeyp
     said = capsys.readouterr().out.splitlines()
     assert said[0] == said[1] and "waits" in said[0]
     assert said[2] == "Exercise 0.1: not yet. Try again."
-    assert all("cannot read that answer" in one for one in (said.pop(3), said.pop(3)))  # no number; more than one
+    unread = r"Exercise 0\.1 cannot read that answer \(.+\)\. Give one of the kind .+, then run it again\."
+    assert all(re.fullmatch(unread, one) for one in (said.pop(3), said.pop(3)))  # no number; more than one
     assert said[3] == said[4] == "Exercise 0.1: not yet. Hint: It is a prime."
     assert "solutions" in said[5] and said[6] == "Exercise 0.1 is solved. It is 7."
     with pytest.raises(ValueError, match=r"no exercise '0\.2'; those .* are 0\.1"):

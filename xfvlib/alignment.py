@@ -138,8 +138,8 @@ def find_landmarks(photo: Photo, kind: str = "arcface", centred: bool = False) -
 def find_faces(photo: Photo, kind: str = "arcface") -> list[np.ndarray]:
     """Every face that is detected in a photograph, by the detector that belongs to an alignment.
 
-    Arguments and errors as for :func:`find_landmarks`; no face is no error. Returns of each face float ``(7, 2)``, x
-    and y in pixels of the photograph: the upper left and the lower right corner of its box, then its five landmarks.
+    ``photo``, ``kind`` and errors as for :func:`find_landmarks`; no face is no error. Returns float ``(7, 2)`` of each
+    face, x and y in pixels of the photograph: upper left and lower right corner of its box, then its five landmarks.
     """
     photo, (_, kind) = read_photo(photo), _known_format((1, 1), kind)
     return _detected(photo) if kind == "arcface" else dlib_faces.detected(photo)

@@ -24,6 +24,7 @@ from datetime import datetime
 from functools import partial
 from inspect import signature
 from ipaddress import ip_address
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,6 @@ _MOST_VISITS, _MOST_WAITING, _MOST_KEPT = 12, 2, 16  # at a time; messages of a 
 _LOCAL = {"127.0.0.1", "localhost", "[::1]"}  # names of the machine that a page is opened on
 _ROLES = ("probe", "reference")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-# images through the network and back for a pair, by which progress is told; FAME and MinPlus walk as far as they must
-COSTS = {
-    "fggb": 292, "gradient": 8, "gradient × input": 8, "xssab": 10, "integrated_gradients": 204, "smoothgrad": 204,
-    "grad_cam": 10, "fame": 4000, "xface": 2264, "corrrise": 1004, "minplus": 15000, "lime": 1004, "occlusion": 454,
-    "interaction": 340, "frequency": 116,
-}  # fmt: skip
 _visit: ContextVar["_Visit"] = ContextVar("visit")  # whose computation a network is asked for
 
 
@@ -77,14 +72,15 @@ class _Photo:
 
 
 def patience(method: str) -> str:
-    """How long a method takes on two cores, in a word; none for one that is not listed in ``COSTS``.
+    """How long a method takes on two cores, in a word; none where that is not known.
 
     Example:
         >>> patience("gradient"), patience("minplus")
         ('at once', 'minutes')
     """
     steps = {"at once": 50, "seconds": 600, "half a minute": 5000, "minutes": math.inf}
-    return next((word for word, most in steps.items() if COSTS.get(method, math.nan) < most), "")
+    passes = methods.method_called(method).passes
+    return next((word for word, most in steps.items() if 0 < passes < most), "")
 
 
 def _uploaded(name: str, data: bytes) -> _Photo:
@@ -143,7 +139,7 @@ def _url(png: bytes) -> str:
 
 
 def _png(pixels: Any) -> str:
-    """Address of a picture in itself: of a file's name, or of an array ``(H, W, 3)`` in [0, 1]."""
+    """Data URL of a PIL image, or of an array ``(H, W, 3)``, RGB in [0, 1]."""
     picture = Image.fromarray((255 * pixels).round().astype(np.uint8)) if isinstance(pixels, np.ndarray) else pixels
     picture.save(content := io.BytesIO(), "png")
     return _url(content.getvalue())
@@ -175,7 +171,7 @@ def _frequency(model: FaceModel, pair: Pair) -> dict:
     return {"figure": _url(plots.to_png(figure)), "alt": alt}
 
 
-_TABS = {"interaction": _interaction, "frequency": _frequency}
+_TABS = {"interaction": (_interaction, 340), "frequency": (_frequency, 116)}  # and passes, as a method has them
 _PAGES = template.Loader(str(Path(__file__).parent))
 
 
@@ -192,7 +188,7 @@ def _report(e: methods.Explanation, model: FaceModel, sha256: str, photos: list,
         "Decision": repr(e).partition(": ")[2],
         "Recogniser": f"{model.name}, SHA-256 of its layers and weights {sha256}",
         "Threshold": f"{e.threshold:.4f}; the recogniser's own is {model.threshold:.4f}, {model.threshold_source}",
-        "Method": f"{e.method}, with the options that it has by itself",
+        "Method": f"{e.method}, with its default options",
         **{role.title(): f"{one.name}, SHA-256 of its file {one.sha256}" for role, one in zip(_ROLES, photos)},
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Made": f"{datetime.now():%Y-%m-%d %H:%M}",
@@ -201,7 +197,7 @@ def _report(e: methods.Explanation, model: FaceModel, sha256: str, photos: list,
 
 
 class _OwnName:
-    """What answers only to this server's own names: a page elsewhere may have made its name lead here."""
+    """Refuses requests under another host name; else a foreign page could reach the app by DNS rebinding."""
 
     def prepare(self: Any) -> None:
         if self.request.host_name not in self.settings["hosts"]:
@@ -220,9 +216,7 @@ class _Page(_OwnName, web.RequestHandler):
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
-        people: dict[str, list] = {}
-        for name in kept_landmarks("orl", "arcface"):
-            people.setdefault(str(person(name)), []).append(name)
+        people = {who: [*names] for who, names in groupby(kept_landmarks("orl", "arcface"), person)}
         known = {"roles": _ROLES, "people": people, "recognisers": list(BUNDLED), "largest": LARGEST_UPLOAD}
         known |= {"methods": {x: patience(x) for x in methods.METHODS}, "local": self.request.host_name in _LOCAL}
         self.render("app.html", nonce=nonce, **known)
@@ -255,7 +249,7 @@ class _Visit(_OwnName, websocket.WebSocketHandler):
             else:
                 self.todo.put_nowait((int(asked["number"]), asked, data))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, asyncio.QueueFull):
-            self.close(1008, "no message of the page")
+            self.close(1008, "that is not a message this page sends")
 
     def on_close(self) -> None:
         self.stopped = math.inf  # the computation that runs ends at its next step, and the worker with it
@@ -273,7 +267,7 @@ class _Visit(_OwnName, websocket.WebSocketHandler):
             self.write_message(json.dumps({"number": self.number} | what))
 
     async def _send(self, message: str | bytes) -> None:
-        """Once it is sent, the next one is worked on: who does not read fills no memory."""
+        """Wait until it is sent, so that replies to a visitor who does not read do not pile up in memory."""
         with suppress(websocket.WebSocketClosedError):
             await self.write_message(message, binary=isinstance(message, bytes))
 
@@ -294,10 +288,10 @@ class _Visit(_OwnName, websocket.WebSocketHandler):
     async def _answer(self, asked: dict, data: bytes) -> None:
         reply: dict[str, Any] = {}
         try:
-            if asked["do"] in ("png", "report"):
-                await self._download(asked)
-            else:
-                await self._change(asked, data, reply)
+            tab, download = asked["tab"], asked["do"] in ("png", "report")
+            known = not download and _TABS.get(tab)
+            self.done, self.total = 0, known[1] if known else methods.method_called(asked["method"]).passes
+            await (self._download(asked) if download else self._change(asked, data, reply))
         except _Cancelled:
             reply["said"] = "Cancelled."
         except (ValueError, TypeError, OSError) as error:
@@ -340,17 +334,18 @@ class _Visit(_OwnName, websocket.WebSocketHandler):
         """Take over what was changed, then show it as far as there are two photographs: the reply is filled step by
         step, and what could be done is told where the rest fails or is cancelled."""
         model, pairs, _ = await self._recogniser(asked["recogniser"])
-        self.done, self.total = 0, COSTS.get(asked["method" if asked["tab"] == "maps" else "tab"], 0)
         if kind := asked.get("pair"):
             rows = np.flatnonzero(pairs.labels == (kind != "different"))
             row = pairs.table.iloc[rows[0] if kind == "first" else secrets.choice(rows)]
             self.photos |= {role: _orl(name) for role, name in zip(_ROLES, (row.name_a, row.name_b))}
-        sides: dict = reply.setdefault("sides", {})
+        sides = reply["sides"] = dict[str, Any]()
         try:
             if (role := asked.get("role")) in _ROLES:
                 sides[role] = None
                 photo = self.photos.pop(role, None)
-                if asked.get("face") and photo:
+                if asked.get("face"):
+                    if not photo:
+                        raise ValueError("there is no photograph to choose a face of: bring one first")
                     photo.at = np.array([float(x) for x in asked["face"]])
                 else:
                     photo = _orl(asked["orl"]) if asked.get("orl") else _uploaded(asked["name"], data)
@@ -383,16 +378,16 @@ class _Visit(_OwnName, websocket.WebSocketHandler):
         return key, await self._keep(key, lambda: cut(alignment.read_photo(photo.data, photo.name), faces[number][2:]))
 
     async def _pair(self, model: FaceModel, pairs: Any) -> tuple:
-        """Both crops as a pair, and their keys."""
+        """Both crops as a pair, and their keys; what tabs show of them is as fresh as they are."""
         photos = [self.photos[role] for role in _ROLES]
         keys, crops = zip(*[await self._crop(photo, model, pairs) for photo in photos])
         names = [photo.name for photo in photos]
         same = person(names[0]) == person(names[1]) if all(photo.of_orl for photo in photos) else None
+        self.kept |= {key: self.kept.pop(key) for tab in _TABS if (key := (tab, keys)) in self.kept}
         return Pair(crops[0], crops[1], same, names[0], names[1]), keys
 
     async def _show(self, asked: dict, model: FaceModel, pairs: Any, reply: dict) -> None:
         """The decision and what its tab shows."""
-        methods.method_called(asked["method"], model)
         tab, threshold = asked["tab"], decision_threshold(model, asked["threshold"])
         pair, keys = await self._pair(model, pairs)
         faces = zip(keys, (pair.a, pair.b))
@@ -404,7 +399,7 @@ class _Visit(_OwnName, websocket.WebSocketHandler):
         if tab == "maps":
             reply |= _pictures(await self._explain(asked, model, pair, keys))
             return
-        shown = await self._keep((tab, keys), _TABS[tab], model, pair)
+        shown = await self._keep((tab, keys), _TABS[tab][0], model, pair)
         if asked["needs"]:
             reply |= shown
 
@@ -426,7 +421,6 @@ class _Visit(_OwnName, websocket.WebSocketHandler):
         if len(self.photos) < 2:
             raise ValueError("there are no maps yet: choose two photographs")
         model, pairs, sha256 = await self._recogniser(asked["recogniser"])
-        self.done, self.total = 0, COSTS.get(asked["method"], 0)
         pair, keys = await self._pair(model, pairs)
         e = await self._explain(asked, model, pair, keys)
         tabs = {tab: self.kept[tab, keys] for tab in _TABS if (tab, keys) in self.kept}
@@ -463,8 +457,8 @@ async def serve(sockets: list, host: str = "127.0.0.1", browser: bool = True) ->
     """Serve the app until it is interrupted; the first recogniser is loaded while the page opens.
 
     Args:
-        sockets: what listens, from ``tornado.netutil.bind_sockets``.
-        host: the name or address of them; other machines reach the app only where it is one of the network's.
+        sockets: that listen, from ``tornado.netutil.bind_sockets``.
+        host: the name or address at which they listen; other machines reach the app only if it belongs to the network.
         browser: open the page.
     """
     name = f"[{host}]" if ":" in host else host

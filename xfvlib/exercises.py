@@ -397,7 +397,8 @@ def check(number: str, *answers: Any) -> None:
         right = bool(exercise.right(*answers))
         says = exercise.says.format(*answers) if right else ""
     except Exception as error:  # an answer can be anything
-        print(f"Exercise {number} cannot read that answer: {error}")
+        said = f"cannot read that answer ({error}). Give one of the kind that the cell asks for, then run it again."
+        print(f"Exercise {number} {said}")
         return
     _tries[number] += 1
     if right:

@@ -30,7 +30,10 @@ with extras.extra("notebooks"):
     import matplotlib as mpl
     from IPython.display import HTML
 
+FACTORS = (1, 1.5, 2, 3, 4, 6, 8, 12, 16)  # by which width and height are divided
+KEPT = ("low-pass: frequencies up to the cut-off", "high-pass: frequencies beyond it")  # in the order of CUTOFFS
 _GRID = 28  # numbers a side of a blurred map, and of a place's weights, in the page
+_SHOWN = 3  # mistakes of each kind beside a threshold, at most
 _DECIDED = {  # rejected, accepted
     True: ["wrongly rejected", "rightly accepted"],
     False: ["rightly rejected", "wrongly accepted"],
@@ -92,9 +95,7 @@ def _side(title: str, image: Tensor, places: Places) -> dict[str, Any]:
     }
 
 
-def show_threshold_live(
-    scores: ArrayLike, labels: ArrayLike, threshold: float, pairs: PairSet | None = None, *, shown: int = 3
-) -> HTML:
+def show_threshold_live(scores: ArrayLike, labels: ArrayLike, threshold: float, pairs: PairSet | None = None) -> HTML:
     """A threshold to move over the histogram of the scores and the ROC curve, with the mistakes that it makes.
 
     Args:
@@ -102,16 +103,14 @@ def show_threshold_live(
         labels: bool ``(P,)``, True for genuine pairs; both kinds must occur.
         threshold: where the slider starts.
         pairs: the PairSet that was scored, for pictures of the mistakes; None for none. 400 images take about 300 KB.
-        shown: at most so many mistakes of each kind are pictured, the nearest to the threshold.
 
     Raises:
         ValueError: what :func:`xfvlib.evaluation.error_rates` raises, a threshold outside [−1, 1], another number of
-            pairs, ``shown`` below 1.
+            pairs.
 
     Example:
         >>> show_threshold_live(scores(model, pairs), pairs.labels, model.threshold, pairs)  # doctest: +SKIP
     """
-    check_count("shown", shown)
     evaluation.error_rates(scores, labels)
     evaluation.right_decisions(scores, labels, threshold)
     scores, labels = np.asarray(scores, float), np.asarray(labels, bool)
@@ -132,7 +131,7 @@ def show_threshold_live(
     ]
     sheet, panels, near = Sheet(), [], None
     if pairs is not None:
-        rows = [[*impostor[p : p + shown], *genuine[max(0, r - shown) : r]] for p, r in zip(passed, rejected)]
+        rows = [[*impostor[p : p + _SHOWN], *genuine[max(0, r - _SHOWN) : r]] for p, r in zip(passed, rejected)]
         numbers = {row: n for n, row in enumerate(dict.fromkeys(chain.from_iterable(rows)))}
         near = by([0], [[numbers[row] for row in some] for some in rows])
         for row in numbers:
@@ -145,8 +144,8 @@ def show_threshold_live(
     for name, rows, colour in (("genuine", genuine, plots.GENUINE), ("impostor", impostor, plots.IMPOSTOR)):
         heights = np.histogram(scores[rows], edges, density=True)[0]
         hills.append(line(np.repeat(edges, 2)[1:-1], np.repeat(heights, 2), name, colour, fill=True))
-    top, least = max(max(one["y"]) for one in hills), 10.0 ** np.floor(np.log10(1 / len(impostor)))
-    powers = 10.0 ** np.arange(np.log10(least) + 1, 1).round()
+    top, digits = max(max(one["y"]) for one in hills), len(str(len(impostor)))
+    least, powers = 10.0**-digits, 10.0 ** np.arange(1 - digits, 1)  # below 1/n, the lowest FMR but 0
     rates = np.maximum(fmr, least)
     ticks = [(least, "0"), *((float(x), f"{100 * x:g} %") for x in powers)]
     charts = [
@@ -178,8 +177,8 @@ def show_gradients_live(
 
     Raises:
         TypeError: the model has no gradients.
-        ValueError: the pair does not fit the model, a channel that the embedding does not have, less than two levels or
-            one blur.
+        ValueError: the pair does not fit the model, a channel that the embedding does not have, fewer than two levels,
+            or no blur.
 
     Example:
         >>> show_gradients_live(model, pair)  # doctest: +SKIP
@@ -258,21 +257,24 @@ def show_fggb_live(
 
     Args:
         model: a differentiable FaceModel with a threshold, where the slider starts.
-        pairs: in the model's size; an image that several have is prepared once a choice.
+        pairs: in the model's size; an image that occurs in several is prepared once for each choice.
         choices: ``{name: options}`` of :func:`xfvlib.explain` with "fggb"; None for the default, no blur, the signed
             gradient, the raw embedding, and maps that are not normalised. Unblurred maps take most of the page.
 
     Raises:
-        ValueError: no pairs, no threshold, or pairs that do not fit the model.
+        ValueError: no pairs or choices, no threshold, pairs that do not fit the model, or a choice whose ``part`` is
+            not "both": a half that is clipped is no straight line.
         TypeError: the model has no gradients; an option that FGGB does not have.
 
     Example:
         >>> show_fggb_live(model, [pairs[0], pairs[300]])  # doctest: +SKIP
     """
     own, how = decision_threshold(model), methods.method_called("fggb", model)
-    choices = choices or _CHOICES
-    if not len(pairs):
-        raise ValueError("there are no pairs; one or more are needed")
+    choices = _CHOICES if choices is None else choices
+    if not len(pairs) or not choices:
+        raise ValueError(f"there are {len(pairs)} pairs and {len(choices)} choices; one of each, at least, is needed")
+    if halves := [name for name, options in choices.items() if options.get("part", "both") != "both"]:
+        raise ValueError(f"{halves[0]!r} has a part of the map, which is no straight line in t; leave out that option")
     keys = [[image.numpy().tobytes() for image in (pair.a, pair.b)] for pair in pairs]
     images = {key: image for pair, two in zip(pairs, keys) for key, image in zip(two, (pair.a, pair.b))}
     embeddings = {key: methods.embedding_of(model, image) for key, image in images.items()}
@@ -370,7 +372,7 @@ def show_methods_live(model: FaceModel, pairs: Sequence[Pair], maps: Mapping[str
     names, options = [*maps], []
     for pair in pairs:
         a, b = (methods.embedding_of(model, image)["embedding"] for image in (pair.a, pair.b))
-        options.append(f"{_told(pair)}, {_verdict(float(a @ b), own)}")
+        options.append(f"{_told(pair)}, {verdict(float(a @ b), own)}")
     ranked = np.stack([_correlations([some[p] for some in maps.values()]) for p in range(len(pairs))], axis=-1)
     numbers = [sheet.signed(one, _GRID) for some in maps.values() for one in some]
     titles = []
@@ -397,10 +399,16 @@ def show_methods_live(model: FaceModel, pairs: Sequence[Pair], maps: Mapping[str
 
 def _correlations(maps):
     """Rank correlation of each map with each: ``(M, M)``."""
-    return np.atleast_2d(np.corrcoef(np.apply_along_axis(rankdata, 1, torch.stack(maps).flatten(1).double().numpy())))
+    return np.corrcoef(rankdata(torch.stack(maps).flatten(1).double().numpy(), axis=1))
 
 
-def _verdict(score, threshold):
+def verdict(score: float, threshold: float) -> str:
+    """A cosine and the decision, in words.
+
+    Example:
+        >>> verdict(0.5, 0.3)
+        'cosine 0.5000, accepted'
+    """
     return f"cosine {score:.4f}, {'accepted' if score >= threshold else 'rejected'}"
 
 
@@ -421,11 +429,11 @@ def show_cutoff_live(model: FaceModel, pair: Pair, cutoffs: Sequence[int] | None
     size = pair.a.shape[-2:]
     highest = int(np.ceil(np.hypot(*size) / 2))
     some = [c for c in (*range(1, 21), 24, 28, 32, 40, 48, 56, 64) if c < highest]
-    cuts = _increasing("cutoffs", cutoffs or [*some, highest])
+    cuts = _increasing("cutoffs", [*some, highest] if cutoffs is None else cutoffs)
     masks = [[frequency.cutoff_mask(size, cutoff, kind) for cutoff in cuts] for kind in frequency.CUTOFFS]
     versions = [[frequency.keep_frequencies(pair.a, mask) for mask in some] for some in masks]
     controls = [
-        select("Keep", ["low-pass: frequencies up to the cut-off", "high-pass: frequencies beyond it"]),
+        select("Keep", KEPT),
         slider("Cut-off", [f"{cutoff} cycles" for cutoff in cuts], int(np.argmin(np.abs(np.subtract(cuts, 10))))),
     ]
     label = f"A cut-off that moves through the frequencies of {pair.name_a}"
@@ -433,9 +441,7 @@ def show_cutoff_live(model: FaceModel, pair: Pair, cutoffs: Sequence[int] | None
     return _filtered(model, pair, kinds, cuts, versions, masks, controls, label, "cut-off, cycles")
 
 
-def show_resolution_live(
-    model: FaceModel, pair: Pair, factors: Sequence[float] = (1, 1.5, 2, 3, 4, 6, 8, 12, 16)
-) -> HTML:
+def show_resolution_live(model: FaceModel, pair: Pair, factors: Sequence[float] = FACTORS) -> HTML:
     """Resolution to take from the probe: what is left of it, the frequencies that its pixels hold, and the cosine.
 
     Args:
@@ -445,7 +451,7 @@ def show_resolution_live(
 
     Raises:
         ValueError: the model has no threshold, the pair does not fit it, or factors below 1, that do not increase, or
-            that leave less than four pixels.
+            that leave fewer than four pixels.
 
     Example:
         >>> show_resolution_live(model, pair)  # doctest: +SKIP
@@ -462,7 +468,7 @@ def show_resolution_live(
 
 def _increasing(name, values):
     """Steps of a slider on a logarithmic axis, as a list; ValueError where they are none."""
-    values = [*values]
+    values = np.asarray(values).tolist()
     if not values or values[0] < 1 or not (np.diff(values) > 0).all():
         raise ValueError(f"{name} are {values}; numbers that increase, from 1 on, are needed")
     return values
@@ -491,7 +497,7 @@ def _filtered(model, pair, kinds, steps, versions, masks, controls, label, xlabe
     looks, rows = zip(kinds, ({}, {"dash": DASHED})), scores.reshape(len(versions), -1)
     lines = [line(steps, row, name, **look) for (name, look), row in zip(looks, rows)]
     names = [f"{words} {controls[-1]['options'][n]}" for words in kinds.values() for n in range(len(steps))]
-    said = [f"{name}: {_verdict(x, own)} ({plots.TRUTH[pair.same]})." for name, x in zip(names, scores.tolist())]
+    said = [f"{name}: {verdict(x, own)} ({plots.TRUTH[pair.same]})." for name, x in zip(names, scores.tolist())]
     axis = (steps[0], max(steps[-1], steps[0] + 1), True)
     ticks = [x for x in (1, 2, 4, 8, 16, 32, 64) if axis[0] <= x <= axis[1]]
     drawn = chart(
@@ -511,7 +517,8 @@ def show_morph_live(model: FaceModel, one: Pair, two: Pair, steps: int = 20) -> 
         steps: from the one to the other.
 
     Raises:
-        ValueError: the model has no threshold, the pairs do not fit it, a face has no landmarks, or less than one step.
+        ValueError: the model has no threshold, the pairs do not fit it, a face has no landmarks, or fewer than one
+            step.
 
     Example:
         >>> show_morph_live(model, one, two)  # doctest: +SKIP

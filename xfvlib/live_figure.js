@@ -26,7 +26,7 @@ function figureView(root, given) {
   });
   const reset = make("button", bar, "font: inherit; padding: 1px 10px", "reset");
   reset.type = "button";
-  reset.addEventListener("click", () => { start.forEach((one, k) => { state[k] = one; }); draw(); });
+  reset.addEventListener("click", () => { Object.assign(state, start); draw(); });
   const pictures = make("div", root, "display: flex; flex-wrap: wrap; gap: 10px; margin-top: 10px; align-content: start");
   const status = said(root, 2);
   const graphs = make("div", root, "display: flex; flex-wrap: wrap; gap: 16px");
@@ -78,7 +78,7 @@ function figureView(root, given) {
   function paint(shown) {
     const { columns, cell, size: [high, across] } = given.sheet, zoom = 2;
     const maps = shown.map((panel) => panel.map && valuesOf(panel.map));
-    const limit = fullColour(maps.filter(Boolean).concat({ values: new Float32Array(1) }));
+    const limit = fullColour(maps.filter(Boolean));
     shown.forEach((panel, k) => {
       if (!tiles[k]) {
         const figure = make("div", pictures, "flex: none; max-width: 100%; box-sizing: border-box");

@@ -143,7 +143,7 @@ def by(controls: Iterable[int], entries: Iterable) -> dict[str, Any]:
     return {"by": [*controls], "of": [*entries]}
 
 
-def slider(label: str, options: Sequence[str], start: int = 0) -> dict[str, Any]:
+def slider(label: str, options: Sequence[str], start: int) -> dict[str, Any]:
     """A slider over named steps."""
     return {"label": label, "options": [*options], "start": start, "slider": True}
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from xfvlib import alignment, conditions, evaluation, extras, frequency, methods, plots
+from xfvlib import alignment, conditions, evaluation, extras, frequency, live, methods, plots
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet, person
 
@@ -183,17 +183,14 @@ def cutoff_slider(model: FaceModel, pair: Pair) -> w.VBox:
     """
     threshold, size = decision_threshold(model), pair.a.shape[-2:]
     partner = methods.embedding_of(model, pair.b)["embedding"]
-    low, high = frequency.CUTOFFS
-    ways = [("low-pass: frequencies up to the cut-off", low), ("high-pass: frequencies beyond it", high)]
-    kept = w.Dropdown(description="Keep", options=ways, **_WIDE)
+    kept = w.Dropdown(description="Keep", options=[*zip(live.KEPT, frequency.CUTOFFS)], **_WIDE)
     cutoff = w.IntSlider(10, min=0, max=int(np.ceil(np.hypot(*size) / 2)), description="Cut-off", **_WIDE)
 
     def draw():
         chosen = frequency.cutoff_mask(size, cutoff.value, kept.value)
         filtered = frequency.keep_frequencies(pair.a, chosen)
         score = float(methods.embedding_of(model, filtered)["embedding"] @ partner)
-        decision = f"cosine {score:.4f}, {'accepted' if score >= threshold else 'rejected'}"
-        said = f"{kept.value} at {cutoff.value} cycles: {decision}"
+        said = f"{kept.value} at {cutoff.value} cycles: {live.verdict(score, threshold)}"
         alt = f"Probe {pair.name_a}, what is left of it, its spectrum, and reference {pair.name_b}; {said}."
         return plots.draw_cutoff(pair, filtered, chosen, score, threshold), alt, said
 
@@ -216,15 +213,14 @@ def resolution_slider(model: FaceModel, pair: Pair) -> w.VBox:
     """
     threshold, size = decision_threshold(model), pair.a.shape[-2:]
     partner = methods.embedding_of(model, pair.b)["embedding"]
-    most = [factor for factor in (1, 1.5, 2, 3, 4, 6, 8, 12, 16) if min(size) / factor >= 4]
+    most = [factor for factor in live.FACTORS if min(size) / factor >= 4]
     factor = w.SelectionSlider(options=most, value=most[len(most) // 2], description="Reduced to 1/", **_WIDE)
 
     def draw():
         small = conditions.reduced(pair.a, factor.value)
         held = frequency.distance_from_dc(size, "square") <= min(size) / 2 / factor.value
         score = float(methods.embedding_of(model, small)["embedding"] @ partner)
-        decision = f"cosine {score:.4f}, {'accepted' if score >= threshold else 'rejected'}"
-        said = f"1/{factor.value:g}, {size[0] / factor.value:.0f} pixels high: {decision}"
+        said = f"1/{factor.value:g}, {size[0] / factor.value:.0f} pixels high: {live.verdict(score, threshold)}"
         alt = f"Probe {pair.name_a}, what is left of it, its spectrum, and reference {pair.name_b}; {said}."
         return plots.draw_cutoff(pair, small, held, score, threshold), alt, said
 

@@ -23,7 +23,7 @@ from xfvlib.methods import Method, Prepared, embedding_of, method_called
 from xfvlib.methods.fggb import blurred
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet
-from xfvlib.perturb import FILLS, check_count, check_known, check_least, check_options, filled
+from xfvlib.perturb import FILLS, check_count, check_known, check_least, check_options, embed_versions, filled
 
 Pairs = PairSet | Sequence[Pair] | Pair
 Methods = str | Iterable[str] | Mapping[str, dict]
@@ -204,13 +204,15 @@ def deletion_rows(
         sides = range(max(1 + (masked == "both") for _, masked in every))
         fills = [filled(images[i], fill, curves.noise_seed(names[i], seed)) for i in sides]
         ends = list(zip(clean, curves.embed_each(model, torch.stack(fills))))
-        followed = [
-            (label, x, both) for x in asked for label, both in ({"own": maps} | dict(others)).get(x, {}).items()
-        ]
-        for label, which, both in followed + [(label, "", both) for label, both in fixed.items()]:
-            sign, turns = -1 if ranking == "dissimilarity" and which else 1, which in ("own", "other decision", "")
-            ways = [(model, images[i], fills[i], both[i], ends[i], steps, sign, blur) for i in sides]
-            there = torch.stack([_both_ways(*way) for way in ways])
+        named = [(x, *way) for x in asked for way in ({"own": maps} | dict(others)).get(x, {}).items()]
+        followed = named + [("", *way) for way in fixed.items()]
+        if not followed:
+            continue
+        signs = [-1 if ranking == "dissimilarity" and which else 1 for which, *_ in followed]
+        orders = [[x * _order(way[-1][i], images[i], blur) for x, way in zip(signs, followed)] for i in sides]
+        found = [_both_ways(model, images[i], fills[i], orders[i], ends[i], steps) for i in sides]
+        for (which, label, _), there in zip(followed, torch.stack(found, dim=1)):
+            turns = which in ("own", "other decision", "")
             for called, along in ((label, there), (label + REVERSED, there.flip(1, 2)))[: 1 + turns]:
                 for metric, masked in asked.get(which, every) if called != "random reversed" else ():
                     a, *b = along[:, KINDS.index(metric)]
@@ -221,23 +223,32 @@ def deletion_rows(
     return rows
 
 
-def _both_ways(model, image, other, ranking, ends, steps, sign, blur):
-    """Embeddings along the deletion and the insertion curve of one image, both from 0 to 100 %: ``(2, steps + 1, N)``.
+def _order(ranking, image, blur):
+    """The ranking as it is followed: checked, and blurred where that is asked for."""
+    ranking = curves.as_ranking(ranking, image)
+    return blurred(ranking, blur) if blur else ranking
 
-    Turned round in both of the first axes they are those of the reversed order: what is deleted last is inserted first.
+
+def _both_ways(model, image, other, rankings, ends, steps):
+    """Embeddings along the deletion and the insertion curve of one image, both from 0 to 100 %, by each of R rankings:
+    ``(R, 2, steps + 1, N)``.
+
+    Turned round in the axes of the curve and of its steps they are those of the reversed order: what is deleted last is
+    inserted first.
 
     Args:
         image, other: the image and its fill, ``(3, H, W)``.
-        ranking: ``(H, W)``, highest pixels first, or lowest first where ``sign`` is −1.
+        rankings: R times ``(H, W)``, highest pixels first.
         ends: unit-length embeddings ``(N,)`` of the image and of its fill, where every curve begins or ends.
-        blur: of the ranking, before it is followed.
     """
-    ranking = curves.as_ranking(ranking, image)
-    chosen = curves.first_pixels(sign * (blurred(ranking, blur) if blur else ranking), steps)[1:-1]
-    middles = torch.lerp(image, other, torch.cat([chosen, ~chosen]).float())  # exact, and faster than torch.where
-    whole, gone = (end[None] for end in ends)
-    deleted, inserted = (curves.embed_each(model, middles) if steps > 1 else whole[:0]).tensor_split(2)
-    return torch.stack([torch.cat([whole, deleted, gone]), torch.cat([gone, inserted, whole])])
+    chosen = torch.stack([curves.first_pixels(ranking, steps)[1:-1] for ranking in rankings])
+    masks = torch.stack([chosen, ~chosen], dim=1).flatten(0, 2)
+    changed = lambda some: torch.lerp(image, other, masks[some].float())  # exact, and faster than torch.where
+    first, last = (torch.stack(two).expand(len(rankings), 2, -1)[:, :, None] for two in (ends, ends[::-1]))
+    if steps == 1:
+        return torch.cat([first, last], dim=2)
+    between = embed_versions(model, changed, len(masks)).view(len(rankings), 2, steps - 1, -1)
+    return torch.cat([first, between, last], dim=2)
 
 
 def _wanted(settings, same):

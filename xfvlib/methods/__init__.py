@@ -23,19 +23,23 @@ __all__ = [
     "METHODS", "Explanation", "Method", "Prepared", "embedding_of", "explain", "explain_prepared", "method_called",
 ]  # fmt: skip
 
-METHODS = {
-    "fggb": Method(prepare=fggb.prepare, finish=fggb.finish, gradients=True),
-    "gradient": Method(pair=gradient, gradients=True), "gradient × input": Method(gradient_times_input, gradients=True),
-    "xssab": Method(pair=xssab, gradients=True),
-    "integrated_gradients": Method(pair=integrated_gradients, gradients=True),
-    "smoothgrad": Method(pair=smoothgrad, gradients=True), "grad_cam": Method(pair=grad_cam, gradients=True),
-    "fame": Method(pair=fame, gradients=True),
-    "xface": Method(prepare=xface.prepare, finish=xface.finish, of_partner=lambda options: options.get("scoring") != 2),
-    "corrrise": Method(prepare=corrrise.prepare, finish=corrrise.finish),
-    "minplus": Method(prepare=minplus.prepare, finish=minplus.finish),
-    "lime": Method(prepare=lime.prepare, finish=lime.finish),
-    "occlusion": Method(prepare=occlusion.prepare, finish=occlusion.finish),
-}  # fmt: skip
+METHODS = {  # how far FAME and MinPlus walk, the photographs decide
+    "fggb": Method(prepare=fggb.prepare, finish=fggb.finish, gradients=True, passes=292),
+    "gradient": Method(pair=gradient, gradients=True, passes=8),
+    "gradient × input": Method(pair=gradient_times_input, gradients=True, passes=8),
+    "xssab": Method(pair=xssab, gradients=True, passes=10),
+    "integrated_gradients": Method(pair=integrated_gradients, gradients=True, passes=204),
+    "smoothgrad": Method(pair=smoothgrad, gradients=True, passes=204),
+    "grad_cam": Method(pair=grad_cam, gradients=True, passes=10),
+    "fame": Method(pair=fame, gradients=True, passes=4000),
+    "xface": Method(
+        prepare=xface.prepare, finish=xface.finish, of_partner=lambda options: options.get("scoring") != 2, passes=2264
+    ),
+    "corrrise": Method(prepare=corrrise.prepare, finish=corrrise.finish, passes=1004),
+    "minplus": Method(prepare=minplus.prepare, finish=minplus.finish, passes=15000),
+    "lime": Method(prepare=lime.prepare, finish=lime.finish, passes=1004),
+    "occlusion": Method(prepare=occlusion.prepare, finish=occlusion.finish, passes=454),
+}
 
 
 def _half(name: str, sign: int) -> Any:

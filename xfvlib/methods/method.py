@@ -41,6 +41,7 @@ class Method:
             ``"embedding"``.
         gradients: whether the model must be differentiable.
         of_partner: from the options, whether ``finish`` needs all of the partner's preparation.
+        passes: images through the network and back for a pair, by default; 0: not known.
 
     Example:
         >>> difference = Method(pair=lambda model, image, reference: (image - reference).mean(dim=0))
@@ -53,6 +54,7 @@ class Method:
     finish: Callable[..., Map] | None = None
     gradients: bool = False
     of_partner: Callable[[dict], bool] = lambda options: False
+    passes: int = 0
 
     def __post_init__(self):
         if (self.pair is None) == (self.prepare is None or self.finish is None):
