@@ -1,4 +1,5 @@
-"""The kept tables of deletion and insertion, which notebooks 7 and 10 read: SFace on ORL, MobileFaceNet on LFW."""
+"""The kept sweeps: that of notebook 10 is SFace's; those of notebook 7 are of dlib's network, and of MobileFaceNet with
+crops as they were made before YuNet, so that their pixels are not compared."""
 
 import json
 from pathlib import Path
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 import xfvlib as xfv
-from xfvlib.faithfulness import FIXED_ORDERS, deletion_table, read_table
+from xfvlib.faithfulness import deletion_table, read_table
 from xfvlib.files import DATA
 from xfvlib.methods import METHODS
 from xfvlib.pairs import person
@@ -16,20 +17,17 @@ from xfvlib.sweep import data_hash, model_hash
 
 RESULTS = DATA / "results"
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
-TABLES = sorted(RESULTS.glob("methods_*/*.parquet"))
 
 
 @pytest.fixture(params=["orl", "lfw"])
-def setting(request, model, pairs):
+def setting(request, dlib_model, dlib_pairs):
     """Name, model and pairs of the kept comparisons of all methods."""
     if request.param == "orl":
-        return "orl", model, pairs
+        return "orl", dlib_model, dlib_pairs
     if not SAMPLES.is_dir():
         pytest.skip("real samples are not at hand")
     mobilefacenet = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
-    lfw = xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=mobilefacenet)
-    xfv.calibrate(mobilefacenet, lfw)
-    return "lfw", mobilefacenet, lfw
+    return "lfw", mobilefacenet, xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=mobilefacenet)
 
 
 @pytest.mark.parametrize("name, count", [("sweep_orl", 600), ("sweep_orl_mistakes", 8)])
@@ -66,63 +64,45 @@ def test_a_kept_pair_is_what_is_computed_now(model, pairs):
     assert np.allclose(np.stack(now.scores), np.stack(kept.scores), atol=0.003)
 
 
-@pytest.mark.parametrize("name", ["orl", "lfw"])
-def test_every_method_and_the_controls_have_a_table_of_the_same_pairs(name):
-    kept = [read_table(path) for path in TABLES if path.parent.name == f"methods_{name}"]
-    labels = [label for _, settings in kept for label in settings["methods"]]
-    assert {*METHODS} <= {*labels} and len(labels) == len({*labels}) == len(kept) - 1  # the controls have none
-    first = kept[0][0].drop_duplicates("pair")[["pair", "name_a", "name_b", "same", "score"]].to_numpy().tolist()
-    assert len(first) == 200 and sum(same for _, _, _, same, _ in first) == 100
-    for table, settings in kept:
-        assert table.drop_duplicates("pair")[["pair", "name_a", "name_b", "same", "score"]].to_numpy().tolist() == first
-        assert settings["threshold"] == kept[0][1]["threshold"] and (table.threshold == settings["threshold"]).all()
-        assert [settings[key] for key in ("model hash", "data hash")] == [
-            kept[0][1][key] for key in ("model hash", "data hash")
-        ]
-
-
-@pytest.mark.parametrize("path", TABLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_pair_was_scored_by_every_setting_that_is_named(path):
-    table, settings = read_table(path)
-    assert table.error.isna().all()
-    (label,) = settings["methods"] or [None]
-    rows = table[table.method == label] if label else table[table.method.isin(FIXED_ORDERS)]
-    assert not rows.duplicated(["pair", "method", "map", "metric", "masked", "fill", "blur"]).any()
-    for way in settings["metrics"]:
-        some = rows[(rows.metric == way["metric"]) & (rows.fill == way["fill"]) & (rows.blur == way["blur"])]
-        some = some[(some.same == (way["pairs"] == "genuine")) & (some["map"] == way["map"])]
-        # a partner who makes no pair of that decision is missing, which is rare
-        assert some.groupby("method").size().min() >= (100 if way["map"] in ("own", "mean", "another person") else 90)
-        assert (some.masked == way["masked"]).all() and (some.steps == way["steps"]).all()
-        assert some.area.between(0, 100).all()
-
-
-def test_a_setting_is_of_this_model_and_of_pairs_that_it_has(setting):
+def test_every_method_was_scored_on_these_pairs(setting):
     name, model, pairs = setting
-    table, settings = read_table(RESULTS / f"methods_{name}" / "controls.parquet")
-    assert settings["model hash"] == model_hash(model) and settings["threshold"] == pytest.approx(model.threshold)
-    some = table.drop_duplicates("pair").iloc[::20]
-    now = xfv.scores(model, [pairs.pair(*names) for names in some[["name_a", "name_b"]].to_numpy()])
-    assert np.allclose(now, some.score, atol=1e-4)
+    table, settings = read_table(RESULTS / f"methods_{name}.parquet")
+    assert settings["model hash"] == model_hash(model) and table.error.isna().all()
+    assert (table.threshold == settings["threshold"]).all() and (
+        name != "orl" or settings["threshold"] == model.threshold
+    )
+    assert set(METHODS) <= set(settings["methods"]) == set(settings["seconds a pair"])
+    many = pairs.draw(100)
+    hashes = {200: data_hash(many), 80: data_hash(many.draw(40))}
+    for label, count in settings["pairs"].items():
+        rows = table[table.method == label]
+        assert count == (200 if settings["seconds a pair"][label] < 20 else 80)
+        assert settings["data hash"][label] == hashes[count] or name == "lfw"
+        assert rows.groupby("same").pair.nunique().tolist() == [count // 2, count // 2]
+    assert not table.duplicated(["pair", "method", "metric", "masked", "fill"]).any()
+    once = table.drop_duplicates("pair")
+    assert (
+        once[["name_a", "name_b"]].to_numpy().tolist()
+        == many.table[["name_a", "name_b"]].iloc[once.pair].to_numpy().tolist()
+    )
 
 
-def test_a_pair_of_the_comparison_is_what_is_computed_now(model, pairs):
-    for label in ("fggb", "xssab"):
-        table, settings = read_table(RESULTS / "methods_orl" / f"{label}.parquet")
-        first = table[table.pair == 0]
-        pair = pairs.pair(first.name_a.iloc[0], first.name_b.iloc[0])
-        own = [way for way in settings["metrics"] if way["map"] == "own" and way["fill"] == "black"]
-        now = deletion_table(model, [pair], settings["methods"], own, controls=False)
-        keys = ["method", "map", "metric", "masked", "fill", "blur"]
-        both = now.merge(first, on=keys, suffixes=("", "_kept"))
-        assert len(both) == len(now) > 0 and np.allclose(np.stack(both.scores), np.stack(both.scores_kept), atol=0.003)
+def test_a_pair_of_the_comparison_is_what_is_computed_now(dlib_model, dlib_pairs):
+    table, settings = read_table(RESULTS / "methods_orl.parquet")
+    first = table[table.pair == 0]
+    pair = dlib_pairs.pair(first.name_a.iloc[0], first.name_b.iloc[0])
+    now = deletion_table(
+        dlib_model, [pair], ["fggb", "xssab"], settings["metrics"], threshold=settings["threshold"], controls=False
+    )
+    both = now.merge(first, on=["method", "metric", "ranking", "masked", "fill"], suffixes=("", "_kept"))
+    assert len(both) == len(now) and np.allclose(np.stack(both.scores), np.stack(both.scores_kept), atol=0.003)
 
 
-@pytest.mark.parametrize("name", ["orl", "lfw"])
-def test_the_patch_test_is_of_the_same_model_and_begins_alike_for_every_method(name):
-    kept = pd.read_parquet(RESULTS / f"patch_test_{name}.parquet")
-    _, settings = read_table(RESULTS / f"methods_{name}" / "controls.parquet")
-    assert kept.attrs["model hash"] == settings["model hash"] and kept.attrs["threshold"] == settings["threshold"]
+def test_the_patch_test_is_of_the_same_model_and_begins_alike_for_every_method(setting):
+    name, model, pairs = setting
+    kept = pd.read_parquet(RESULTS / f"patches_{name}.parquet")
+    assert kept.attrs["model hash"] == model_hash(model)
+    assert kept.attrs["data hash"] == data_hash(pairs.draw(100).draw(40)) or name == "lfw"
     assert set(kept.groupby("method").size()) == {kept.attrs["pairs"]} == {80}
     assert (kept.groupby("pair")[["accepted", "donor", "same"]].nunique() == 1).all(axis=None)
     assert np.stack(kept.scores)[:, 0] == pytest.approx(
