@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 import xfvlib as xfv
 from xfvlib.faithfulness import (
@@ -38,7 +39,9 @@ from xfvlib.faithfulness import (
 )
 from xfvlib.faithfulness.curves import embed_each
 from xfvlib.files import DATA, write_whole
+from xfvlib.methods import Method, fggb
 from xfvlib.pairs import person
+from xfvlib.perturb import filled
 from xfvlib.sanity import patch_test, patched
 from xfvlib.sweep import connected, data_hash, model_hash, one_torch_thread
 
@@ -72,8 +75,32 @@ VERSIONS = {  # further choices that the paper leaves open, or that can be switc
     "fggb, raw": {"method": "fggb", "embedding": "raw"},
     "fggb, not normalised": {"method": "fggb", "normalise": False},
 }
+OF_THE_PAIR = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which in ("another partner", "own")]
 MANIFEST = ("model", "model hash", "data", "data hash", "pairs", "threshold", "methods", "metrics", "seed", "versions")
 PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  # seconds a pair, of each family
+
+
+def centred(prepared, partner):
+    """FGGB without the mean of the channels, which is the same for every partner: its threshold at the pair's cosine,
+    so that the weights sum to 0."""
+    return fggb.finish(prepared, partner, threshold=float(prepared["embedding"] @ partner["embedding"]), blur=0)
+
+
+def along_a_path(model, image, reference, *, threshold):
+    """FGGB's weights on what every channel gains on the straight way from the blurred photograph, signed."""
+    from captum.attr import IntegratedGradients  # here: captum imports matplotlib
+
+    with torch.no_grad():
+        weights = fggb.fggb_weights(*model.embed(torch.stack([image, reference])), threshold)
+    ends = image[None], filled(image, "blur")[None]
+    return IntegratedGradients(lambda x: model.embed(x) @ weights).attribute(*ends, n_steps=10)[0].sum(dim=0)
+
+
+# further ways of FGGB's own idea, the channels: do their maps know the pair?
+BEYOND = {
+    "fggb, centred": Method(prepare=fggb.prepare, finish=centred, gradients=True),
+    "fggb, along a path": Method(pair=along_a_path, gradients=True),
+}
 
 
 def setting(arguments):
@@ -106,7 +133,7 @@ def of_few_probes(pairs, count, seed=0):
 
 def metrics_of(label, methods):
     """How the maps of one method, or the controls, are scored."""
-    ways = OWN if label in VERSIONS or label == "controls" else CLIMB
+    ways = OWN if label in VERSIONS or label == "controls" else OF_THE_PAIR if label in BEYOND else CLIMB
     ways = ways + SIGN if ways is CLIMB and xfv.METHODS[methods[label]["method"]].prepare else ways
     ways = ways + BLURRED if label in SWEPT else ways
     return [where | way | {"steps": STEPS} for way in ways for where in WHERE_DECISIONS_FALL]
@@ -160,6 +187,8 @@ def main():
     model, pairs = setting(arguments)
     every = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS} | OTHERS
     every = without_own_blur(every | (VERSIONS if arguments.setting == "orl" else {}))
+    xfv.METHODS.update(BEYOND)
+    every |= {label: {"method": label} for label in BEYOND}
     methods = {label: every[label] for label in arguments.methods or every}
     many = pairs.draw(arguments.pairs)
     work = arguments.work / arguments.setting
@@ -171,6 +200,7 @@ def main():
     print(f"about {sum(spent.values()) / 60 / 2:.0f} minutes with two workers, and the Patch test", flush=True)
     if not arguments.estimate:
         with connected() as client:
+            client.run(lambda: xfv.METHODS.update(BEYOND))
             make(arguments, model, many, methods, known, client, work)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import torch.nn.functional as F
 
 import xfvlib as xfv
 from xfvlib.faithfulness import deletion_table, read_table
@@ -120,6 +122,15 @@ def test_average_maps_are_plain_arrays_of_whole_numbers_of_maps():
     settings = json.loads(str(kept["settings"]))
     assert settings["sweep_orl"]["pairs"] == 600
     assert kept["maps"][kept["kind"] != "outcome"].sum() == 2 * settings["sweep_orl_halves"]["pairs"]
+
+
+def test_an_average_map_is_what_is_computed_now(model, pairs):
+    kept = np.load(RESULTS / "sweep_orl_maps.npz")
+    row = read_table(RESULTS / "sweep_orl_mistakes.parquet")[0].query("same").iloc[0]  # the false reject, one pair
+    e = xfv.explain(model, pairs.pair(row.name_a, row.name_b))
+    now = torch.stack([F.avg_pool2d((x / x.abs().mean())[None], 2)[0] for x in (e.map_a, e.map_b)]).mean(dim=0)
+    (average,) = kept["average"][kept["name"] == "false reject"].astype(float)
+    assert np.corrcoef(now.flatten(), average.flatten())[0, 1] > 0.99
 
 
 def test_costs_name_the_machine_and_add_up():
