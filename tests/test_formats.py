@@ -14,11 +14,10 @@ import pandas as pd
 import PIL.Image
 import pytest
 import torch
-from bs4 import BeautifulSoup
 
 import xfvlib as xfv
 from xfvlib.faithfulness import deletion_scores
-from xfvlib.notebook import examples, folded
+from xfvlib.notebook import examples
 from xfvlib.pairs import Crops, binfile, crops, datasets, orl_photo_path
 from xfvlib.pairs.binfile import read_bin
 
@@ -633,16 +632,3 @@ def test_examples_are_chosen_by_rule_from_any_format(content, arcface, tmp_path,
         assert all(name in data.images for name in found["shown"])
         photo = PIL.Image.open(found["photograph"](one.name_a))
         assert photo.size == ((92, 112) if data is pairs else (112, 112))
-
-
-def test_a_table_is_folded_behind_its_title(monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda found, raw: shown.append(found))
-    folded("a < b", pd.DataFrame({"<i>": [0.5]}, ["x"]))
-    assert shown[0]["text/plain"].split() == ["a", "<", "b", "<i>", "x", "0.5"]
-    page = BeautifulSoup(shown[0]["text/html"], "html.parser").details
-    assert (
-        page.summary.get_text() == "a < b"
-        and page.th.find_next("th").get_text() == "<i>"
-        and page.td.get_text() == "0.5"
-    )

@@ -6,6 +6,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from matplotlib.collections import PathCollection
 
 import xfvlib as xfv
@@ -314,3 +315,16 @@ def test_a_grey_photograph_stays_grey_beside_a_map():
     few = np.asarray(plots._few_colours(PIL.Image.fromarray(exact)).convert("RGB")).astype(int)
     assert (few[:, :60] == few[:, :60, :1]).all() and np.abs(few - exact)[:, :60].max() <= 3
     assert (few[:, 60:] != few[:, 60:, :1]).any()
+
+
+def test_a_table_is_folded_behind_its_title(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda found, raw: shown.append(found))
+    plots.folded("a < b", pd.DataFrame({"<i>": [0.5]}, ["x"]))
+    assert shown[0]["text/plain"].split() == ["a", "<", "b", "<i>", "x", "0.5"]
+    page = BeautifulSoup(shown[0]["text/html"], "html.parser").details
+    assert (
+        page.summary.get_text() == "a < b"
+        and page.th.find_next("th").get_text() == "<i>"
+        and page.td.get_text() == "0.5"
+    )

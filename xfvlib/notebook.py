@@ -1,6 +1,5 @@
 """The one set-up line of every notebook, examples from other data than its own, and the machine's name."""
 
-import html
 import io
 import platform
 import random
@@ -9,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from xfvlib import evaluation
@@ -25,18 +23,6 @@ def notebook_setup(seed: int = 0) -> None:
     torch.manual_seed(seed)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {device}; seed {seed}")
-
-
-def folded(title: str, table: pd.DataFrame) -> None:
-    """Display a table behind its title, a line that opens it; where there are no pages, both as text.
-
-    Example:
-        >>> folded("Two areas", pd.DataFrame({"area": [27.4, 8.4]}, ["fggb", "random"]))  # doctest: +SKIP
-    """
-    from IPython.display import display  # here: what is imported with xfvlib does without
-
-    page = f"<details><summary>{html.escape(title)}</summary>{table.to_html()}</details>"
-    display({"text/plain": f"{title}\n{table.to_string()}", "text/html": page}, raw=True)
 
 
 def examples(model: FaceModel, pairs: PairSet) -> dict[str, object]:
