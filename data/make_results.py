@@ -212,7 +212,7 @@ def make(arguments, model, many, methods, seconds, client, work):
     fewer, tables, patches = many.draw(min(len(many) // 2, PATCH_PAIRS)), {}, {}
     for label in ["controls", *sorted(methods, key=seconds.get)]:
         given = {label: methods[label]} if label in methods else {}
-        folder = work / label.replace(" ", "_").replace(",", "")
+        folder = work / label.replace(" ", "_").replace(",", "").replace("×", "x")
         path = kept / f"{folder.name}.parquet"
         if not path.exists():
             how = {"client": client, "block": 2, "progress": True, "out": folder, "controls": not given}
