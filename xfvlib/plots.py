@@ -4,7 +4,6 @@ Signed maps are drawn in one diverging palette with 0 in the middle (blue speaks
 magnitudes in one sequential palette. Maps are scaled here, for the eye only; what the methods return stays as it is.
 """
 
-import html
 import io
 import re
 import textwrap
@@ -82,16 +81,6 @@ def _few_colours(picture):
 def show(figure: Figure, alt: str) -> None:
     """Display a figure as PNG with alternative text."""
     display(Image(to_png(figure), alt=alt))
-
-
-def folded(title: str, table: pd.DataFrame) -> None:
-    """Display a table behind its title, a line that opens it; where there are no pages, both as text.
-
-    Example:
-        >>> folded("Two areas", pd.DataFrame({"area": [27.4, 8.4]}, ["fggb", "random"]))  # doctest: +SKIP
-    """
-    page = f"<details><summary>{html.escape(title)}</summary>{table.to_html()}</details>"
-    display({"text/plain": f"{title}\n{table.to_string()}", "text/html": page}, raw=True)
 
 
 def full_colour(*maps: Tensor) -> float:
