@@ -1,13 +1,13 @@
 """Make ``results/sweep_orl….parquet`` and ``.npz``: FGGB on the ORL protocol's 600 pairs, and on mistakes among 79,800.
 
-Run from the project folder (twenty minutes on two cores; what was computed is kept in ``data/cache/sweep_orl``, and
+Run from the project folder (three quarters of an hour on two cores; what was computed is kept in ``data/cache/sweep_orl``, and
 running again goes on from there):
 
     .venv/bin/python data/make_orl_sweep.py
 
 What it makes: the tables, with the settings in their schema; average maps, since thousands of single ones are too large
 to keep; and what gradients, forward passes and blocks cost on this machine. The costs are only as good as the machine
-is quiet: ``--only costs`` measures them again, a few minutes.
+is quiet: ``--only costs`` measures them again, six minutes.
 """
 
 import argparse
