@@ -55,10 +55,10 @@ SIGN = [{"map": "other decision", "blur": BLUR, "fill": "black"}]
 UNBLURRED = [{"map": "own", "blur": 0, "fill": "black"}]
 CLIMB = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which in RUNGS] + UNBLURRED
 OWN = [{"map": "own", "blur": BLUR, "fill": fill} for fill in FILLS] + UNBLURRED
-# how much blur: of methods of each family
+# by how much blur the areas change, for some methods of each family
 BLURRED = [{"map": "own", "blur": blur, "fill": "black"} for blur in (2, 8, 12)]
 FROM_BLUR = "integrated gradients, from the blurred image"
-SWEPT = ("gradient", "xssab", "integrated_gradients", FROM_BLUR, "fggb", "occlusion")
+AT_EVERY_BLUR = ("gradient", "xssab", "integrated_gradients", FROM_BLUR, "fggb", "occlusion")
 PATCH_PAIRS = 40  # of each kind, for the Patch test
 WAYS = {  # coarser than their defaults, so that a map takes about as long as its curves
     "minplus": {"quick": True},  # the full setting takes minutes a pair
@@ -69,8 +69,10 @@ WAYS = {  # coarser than their defaults, so that a map takes about as long as it
     "integrated_gradients": {"steps": 20},
     "smoothgrad": {"samples": 20},
 }
-OTHERS = {FROM_BLUR: {"method": "integrated_gradients", "baseline": "blur", "steps": 10}}
-OTHERS["fggb, signed"] = {"method": "fggb", "gradient": "signed"}
+OTHERS = {
+    FROM_BLUR: {"method": "integrated_gradients", "baseline": "blur", "steps": 10},
+    "fggb, signed": {"method": "fggb", "gradient": "signed"},
+}
 VERSIONS = {  # further choices that the paper leaves open, or that can be switched off; scored by their own maps only
     "fggb, raw": {"method": "fggb", "embedding": "raw"},
     "fggb, not normalised": {"method": "fggb", "normalise": False},
@@ -135,7 +137,7 @@ def metrics_of(label, methods):
     """How the maps of one method, or the controls, are scored."""
     ways = OWN if label in VERSIONS or label == "controls" else OF_THE_PAIR if label in BEYOND else CLIMB
     ways = ways + SIGN if ways is CLIMB and xfv.METHODS[methods[label]["method"]].prepare else ways
-    ways = ways + BLURRED if label in SWEPT else ways
+    ways = ways + BLURRED if label in AT_EVERY_BLUR else ways
     return [where | way | {"steps": STEPS} for way in ways for where in WHERE_DECISIONS_FALL]
 
 
