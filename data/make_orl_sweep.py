@@ -1,7 +1,7 @@
 """Make ``results/sweep_orl….parquet`` and ``.npz``: FGGB on the ORL protocol's 600 pairs, and on mistakes among 79,800.
 
-Run from the project folder (three quarters of an hour on two cores; what was computed is kept in ``data/cache/sweep_orl``, and
-running again goes on from there):
+Run from the project folder (three quarters of an hour on two cores; what was computed is kept in
+``data/cache/sweep_orl``, and running again goes on from there):
 
     .venv/bin/python data/make_orl_sweep.py
 

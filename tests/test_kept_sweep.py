@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 
 import xfvlib as xfv
-from xfvlib.faithfulness import deletion_table, read_table
+from xfvlib.faithfulness import FIXED_ORDERS, deletion_table, read_table
 from xfvlib.files import DATA
 from xfvlib.methods import METHODS
 from xfvlib.pairs import person
 from xfvlib.sweep import data_hash, model_hash
 
 RESULTS = DATA / "results"
+TABLES = sorted(RESULTS.glob("methods_*/*.parquet"))
 SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
 
 
@@ -110,6 +111,22 @@ def test_the_patch_test_is_of_the_same_model_and_begins_alike_for_every_method(s
     assert np.stack(kept.scores)[:, 0] == pytest.approx(
         kept.groupby("pair").scores.transform(lambda s: s.iloc[0][0]).to_numpy(float), abs=1e-5
     )
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_pair_was_scored_by_every_setting_that_is_named(path):
+    table, settings = read_table(path)
+    assert table.error.isna().all()
+    (label,) = settings["methods"] or [None]
+    rows = table[table.method == label] if label else table[table.method.isin(FIXED_ORDERS)]
+    assert not rows.duplicated(["pair", "method", "map", "metric", "masked", "fill", "blur"]).any()
+    for way in settings["metrics"]:
+        some = rows[(rows.metric == way["metric"]) & (rows.fill == way["fill"]) & (rows.blur == way["blur"])]
+        some = some[(some.same == (way["pairs"] == "genuine")) & (some["map"] == way["map"])]
+        # a partner who makes no pair of that decision is missing, which is rare
+        assert some.groupby("method").size().min() >= (100 if way["map"] in ("own", "mean", "another person") else 90)
+        assert (some.masked == way["masked"]).all() and (some.steps == way["steps"]).all()
+        assert some.area.between(0, 100).all()
 
 
 def test_average_maps_are_plain_arrays_of_whole_numbers_of_maps():
