@@ -73,10 +73,6 @@ OTHERS = {
     FROM_BLUR: {"method": "integrated_gradients", "baseline": "blur", "steps": 10},
     "fggb, signed": {"method": "fggb", "gradient": "signed"},
 }
-VERSIONS = {  # further choices that the paper leaves open, or that can be switched off; scored by their own maps only
-    "fggb, raw": {"method": "fggb", "embedding": "raw"},
-    "fggb, not normalised": {"method": "fggb", "normalise": False},
-}
 OF_THE_PAIR = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which in ("another partner", "own")]
 MANIFEST = ("model", "model hash", "data", "data hash", "pairs", "threshold", "methods", "metrics", "seed", "versions")
 PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  # seconds a pair, of each family
@@ -135,7 +131,7 @@ def of_few_probes(pairs, count, seed=0):
 
 def metrics_of(label, methods):
     """How the maps of one method, or the controls, are scored."""
-    ways = OWN if label in VERSIONS or label == "controls" else OF_THE_PAIR if label in BEYOND else CLIMB
+    ways = OWN if label == "controls" else OF_THE_PAIR if label in BEYOND else CLIMB
     ways = ways + SIGN if ways is CLIMB and xfv.METHODS[methods[label]["method"]].prepare else ways
     ways = ways + BLURRED if label in AT_EVERY_BLUR else ways
     return [where | way | {"steps": STEPS} for way in ways for where in WHERE_DECISIONS_FALL]
@@ -187,8 +183,7 @@ def main():
     arguments = parser.parse_args()
 
     model, pairs = setting(arguments)
-    every = {name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS} | OTHERS
-    every = without_own_blur(every | (VERSIONS if arguments.setting == "orl" else {}))
+    every = without_own_blur({name: {"method": name} | WAYS.get(name, {}) for name in xfv.METHODS} | OTHERS)
     xfv.METHODS.update(BEYOND)
     every |= {label: {"method": label} for label in BEYOND}
     methods = {label: every[label] for label in arguments.methods or every}
