@@ -50,7 +50,7 @@ STEPS, BLUR = 4, 5
 REFERENCES = 2  # of each probe, or more: one is its partner, another takes the partner's place
 FILLS = ("black", "mean", "blur")
 RUNGS = [which for which in MAPS if which != "other decision"]
-# what the sign alone does: in black, for methods with two stages, whose maps of further partners cost nothing
+# what the sign alone does: in black, where maps of further partners cost little
 SIGN = [{"map": "other decision", "blur": BLUR, "fill": "black"}]
 UNBLURRED = [{"map": "own", "blur": 0, "fill": "black"}]
 CLIMB = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which in RUNGS] + UNBLURRED
@@ -61,7 +61,7 @@ FROM_BLUR = "integrated gradients, from the blurred image"
 AT_EVERY_BLUR = ("gradient", "xssab", "integrated_gradients", FROM_BLUR, "fggb", "occlusion")
 PATCH_PAIRS = 40  # of each kind, for the Patch test
 WAYS = {  # coarser than their defaults, so that a map takes about as long as its curves
-    "minplus": {"quick": True},  # the full setting takes minutes a pair
+    "minplus": {"quick": True, "tmax": 2},  # the full setting takes minutes a pair
     "fame": {"steps": 75},  # the least that the paper calls stable
     "xface": {"stride": 10},  # a quarter of the squares
     "corrrise": {"masks": 250},
@@ -132,7 +132,8 @@ def of_few_probes(pairs, count, seed=0):
 def metrics_of(label, methods):
     """How the maps of one method, or the controls, are scored."""
     ways = OWN if label == "controls" else OF_THE_PAIR if label in BEYOND else CLIMB
-    ways = ways + SIGN if ways is CLIMB and xfv.METHODS[methods[label]["method"]].prepare else ways
+    cheap = label == FROM_BLUR or (ways is CLIMB and xfv.METHODS[methods[label]["method"]].prepare)
+    ways = ways + SIGN if cheap and label != "minplus" else ways
     ways = ways + BLURRED if label in AT_EVERY_BLUR else ways
     return [where | way | {"steps": STEPS} for way in ways for where in WHERE_DECISIONS_FALL]
 
