@@ -498,8 +498,8 @@ def show_ladder(found: pd.DataFrame) -> None:
     """What each rung of the ladder adds to the one below it: a row a method, a panel a step, dots with intervals.
 
     Blue is similarity maps on genuine pairs, red dissimilarity maps on impostor pairs; filled dots are insertion,
-    hollow ones deletion. To the right of 0 the higher rung is the better order. Methods are sorted by what the own map
-    adds in the mean.
+    hollow ones deletion. To the right of 0 the higher rung is the better order. Each panel has a scale of its own.
+    Methods are sorted by what the own map adds in the mean.
 
     Args:
         found: from :func:`xfvlib.faithfulness.ladder`, rows of one fill, blur and number of steps. The blob's gain over
@@ -516,7 +516,7 @@ def show_ladder(found: pd.DataFrame) -> None:
     shown = {both: found[(found.rung == both[0]) & (found.over == both[1])] for both in steps}
     order = shown[steps[-1]].groupby("method").gain.mean().sort_values().index
     figure, told = Figure(figsize=(7.8, 1.2 + 0.4 * len(order))), []
-    axes = figure.subplots(1, len(steps), sharex=True, sharey=True, squeeze=False)[0]
+    axes = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
     for ax, (both, rows) in zip(axes, shown.items()):
         for place, ((ranking, metric), some) in enumerate(rows.groupby(["ranking", "metric"], sort=False)):
             y = order.get_indexer(some.method) + 0.18 * (1.5 - place)
@@ -525,10 +525,10 @@ def show_ladder(found: pd.DataFrame) -> None:
             face = colour if metric == "insertion" else "white"
             ax.scatter(some.gain, y, s=16, color=colour, facecolor=face, zorder=3, label=f"{ranking}, {metric}")
         ax.axvline(0, color="0.2", lw=0.8)
-        ax.set(title=f"{both[0]}\nover {both[1]}", xlabel="points")
+        ax.set(title="\nover\n".join(both), xlabel="points")
         ax.yaxis.grid(True, color="0.9")
         told.append(f"{both[0]} over {both[1]} from {rows.gain.min():+.1f} to {rows.gain.max():+.1f} points")
-    ax.set_yticks(range(len(order)), [textwrap.fill(_plain(name), 20) for name in order])
+    ax.set_yticks(range(len(order)), [textwrap.fill(_plain(name), 26) for name in order])
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     show(figure, f"Gains of {len(order)} methods, each dot in its interval: {'; '.join(told)}.")
 
