@@ -50,7 +50,7 @@ STEPS, BLUR = 4, 5
 REFERENCES = 2  # of each probe, or more: one is its partner, another takes the partner's place
 FILLS = ("black", "mean", "blur")
 RUNGS = [which for which in MAPS if which != "other decision"]
-# what the sign alone does: in black, where maps of further partners cost little
+# what the sign alone does, for methods whose maps of further partners cost little
 SIGN = [{"map": "other decision", "blur": BLUR, "fill": "black"}]
 UNBLURRED = [{"map": "own", "blur": 0, "fill": "black"}]
 CLIMB = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which in RUNGS] + UNBLURRED
@@ -59,6 +59,7 @@ OWN = [{"map": "own", "blur": BLUR, "fill": fill} for fill in FILLS] + UNBLURRED
 BLURRED = [{"map": "own", "blur": blur, "fill": "black"} for blur in (2, 8, 12)]
 FROM_BLUR = "integrated gradients, from the blurred image"
 AT_EVERY_BLUR = ("gradient", "xssab", "integrated_gradients", FROM_BLUR, "fggb", "occlusion")
+AT_BOTH_SIGNS = ("fggb", "fggb, signed", "occlusion", "xface", "corrrise", "lime", FROM_BLUR)
 PATCH_PAIRS = 40  # of each kind, for the Patch test
 WAYS = {  # coarser than their defaults, so that a map takes about as long as its curves
     "minplus": {"quick": True, "tmax": 2},  # the full setting takes minutes a pair
@@ -129,11 +130,10 @@ def of_few_probes(pairs, count, seed=0):
     return everything[[wanted(*both) for both in zip(everything.table.name_a, everything.table.name_b)]]
 
 
-def metrics_of(label, methods):
+def metrics_of(label):
     """How the maps of one method, or the controls, are scored."""
     ways = OWN if label == "controls" else OF_THE_PAIR if label in BEYOND else CLIMB
-    cheap = label == FROM_BLUR or (ways is CLIMB and xfv.METHODS[methods[label]["method"]].prepare)
-    ways = ways + SIGN if cheap and label != "minplus" else ways
+    ways = ways + SIGN if label in AT_BOTH_SIGNS else ways
     ways = ways + BLURRED if label in AT_EVERY_BLUR else ways
     return [where | way | {"steps": STEPS} for way in ways for where in WHERE_DECISIONS_FALL]
 
@@ -161,7 +161,7 @@ def estimated(model, pairs, methods, path):
     table, found = pairs.table, {}
     masked = len({*table.name_a, *table.name_b[~table.same]})
     for label in ["controls", *methods]:
-        settings = settings_of(metrics_of(label, methods))
+        settings = settings_of(metrics_of(label))
         # deletion and insertion with both ends known; maps of other partners cost a two-stage method nothing
         curves = len({(one["map"], one["blur"], one["fill"]) for one in settings}) * (2 if label == "controls" else 1)
         sides = sum(sides_wanted(settings, bool(same)) for same in pairs.labels)
@@ -214,7 +214,7 @@ def make(arguments, model, many, methods, seconds, client, work):
         path = kept / f"{folder.name}.parquet"
         if not path.exists():
             how = {"client": client, "block": 2, "progress": True, "out": folder, "controls": not given}
-            table = xfv.sweep(model, many, given, metrics_of(label, methods), **how)
+            table = xfv.sweep(model, many, given, metrics_of(label), **how)
             manifest = json.loads((folder / "manifest.json").read_text())
             settings = {key: manifest[key] for key in MANIFEST}
             save_table(slim(table), path, settings)
