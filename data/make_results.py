@@ -162,12 +162,13 @@ def estimated(model, pairs, methods, path):
     masked = len({*table.name_a, *table.name_b[~table.same]})
     for label in ["controls", *methods]:
         settings = settings_of(metrics_of(label))
-        # deletion and insertion with both ends known; maps of other partners cost a two-stage method nothing
+        # deletion and insertion with both ends known; maps of other partners cost a two-stage method nothing, but for
+        # MinPlus, which searches again for each
         curves = len({(one["map"], one["blur"], one["fill"]) for one in settings}) * (2 if label == "controls" else 1)
         sides = sum(sides_wanted(settings, bool(same)) for same in pairs.labels)
         maps = len({one["map"] for one in settings} - {"mean", "another person"})
         staged = label != "controls" and xfv.METHODS[methods[label]["method"]]
-        maps = masked if getattr(staged, "prepare", None) else sides * maps
+        maps = masked if getattr(staged, "prepare", None) and label != "minplus" else sides * maps
         found[label] = sides * curves * 2 * (STEPS - 1) * a_pass + (maps * known[label] if staged else 0)
     return found, known, a_pass
 
