@@ -210,6 +210,7 @@ def test_a_ladder_has_a_row_a_method_the_best_one_on_top_and_a_dot_a_gain(monkey
         dots = [dots for dots in ax.collections if isinstance(dots, PathCollection)]
         found.append(sorted(x for some in dots for x, _ in some.get_offsets()))
     assert found == [[-2.0] * 4 + [-1.0] * 4, [4.0] * 4 + [8.0] * 4]
+    assert len({ax.get_xlim() for ax in figure.axes}) == 2  # a scale each: steps differ tenfold
     assert "own over another partner from +4.0 to +8.0 points" in alt
 
 
