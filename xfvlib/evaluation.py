@@ -1,5 +1,7 @@
 """How well a recogniser verifies: scores, error rates, thresholds, and intervals over pairs."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -261,9 +263,21 @@ def _drawn_weights(people, draws, seed):
     if len(names) < 2:
         raise ValueError(f"all pairs show {names[0]!r}; an interval over people needs two or more")
     codes = codes.reshape(len(given), -1)
-    rng, left = np.random.default_rng(seed), draws
+    if draws * len(codes) > 1e6:
+        return _draw(codes, draws, seed)
+    return [_drawn_once(codes.tobytes(), codes.dtype.str, codes.shape, draws, seed)]
+
+
+@lru_cache(maxsize=4)
+def _drawn_once(codes, kind, shape, draws, seed):
+    """The weights of few pairs: a table asks for them again with every method."""
+    return np.concatenate([*_draw(np.frombuffer(codes, kind).reshape(shape), draws, seed)])
+
+
+def _draw(codes, draws, seed):
+    persons, rng, left = codes.max() + 1, np.random.default_rng(seed), draws
     while left:
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), min(left, 50))
+        counts = rng.multinomial(persons, np.full(persons, 1 / persons), min(left, 50))
         weights = counts[:, codes[:, 0]].astype(float)
         for one, column in enumerate(codes.T[1:], 1):
             weights *= np.where((codes[:, :one] == column[:, None]).any(axis=1), 1, counts[:, column])

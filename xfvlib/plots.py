@@ -34,7 +34,7 @@ GENUINE, IMPOSTOR = "#2166ac", "#b2182b"
 _COLOURS = {  # of lines by name, in every figure: blue of genuine, red of impostor pairs, the wrong ones pale
     "genuine": GENUINE, "true accept": GENUINE, "false reject": "#92c5de",
     "impostor": IMPOSTOR, "true reject": IMPOSTOR, "false accept": "#f4a582",
-    "blob": "0.15", "random": "0.55",
+    "blob": "0.15", "random": "0.55", "IG from the blur": "#1a9e73",
 } | dict(zip(methods.METHODS, [*sns.color_palette("tab10"), *sns.color_palette("Dark2")]))  # fmt: skip
 _TITLE_WIDTH = 22  # letters over a picture; longer titles are broken at a space, or made smaller
 TRUTH = {True: "same person", False: "different people", None: "truth unknown"}
