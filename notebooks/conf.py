@@ -29,8 +29,12 @@ def math(display):
     return visit, None
 
 
+def fold(page, node):
+    """Code that folds, and what a cell tagged hide-output shows, which is closed at first."""
+    what = "output" if "below-input" in node["classes"] else "code"  # myst-nb's own are all closed
+    page.body.append(f"<details{' open' * (what == 'code')} class='{what}'><summary>{what}</summary>")
+
+
 def setup(app):
     app.add_html_math_renderer("mathml", math("inline"), math("block"))
-    fold = "<details open class='code'><summary>code</summary>"  # myst-nb's own is closed at first
-    visitors = (lambda page, _: page.body.append(fold), lambda page, _: page.body.append("</details>"))
-    app.add_node(HideCodeCellNode, override=True, html=visitors)
+    app.add_node(HideCodeCellNode, override=True, html=(fold, lambda page, _: page.body.append("</details>")))

@@ -334,7 +334,12 @@ def test_a_page_holds_its_figures_with_their_texts_its_code_and_its_tables(site,
     assert [image["alt"] for image in shown.article.find_all("img")] == [
         output.metadata["image/png"]["alt"] for output in figures
     ]
-    code = [cell.source for cell in code_of(nbformat.read(path, as_version=4))]
+    cells = code_of(nbformat.read(path, as_version=4))
+    closed = shown.find_all("details", class_="output")
+    assert len(closed) == sum("hide-output" in tags(cell) for cell in cells) and not any(
+        x.has_attr("open") for x in closed
+    )
+    code = [cell.source for cell in cells]
     folds = shown.find_all("details", class_="code")
     assert [fold.pre.get_text().strip() for fold in folds] == [source.strip() for source in code]
     assert all(fold.has_attr("open") for fold in folds)
