@@ -286,6 +286,16 @@ def test_a_model_on_the_gpu_scores_pairs_on_the_cpu(tiny, tiny_pairs):
     assert all(row.device.type == "cpu" for row in ev.embed_images(model, tiny_pairs).values())
 
 
+def test_weights_are_the_callers_own_and_the_same_for_few_pairs_as_for_many():
+    people = [(f"p{i % 7}", f"p{(3 * i + 1) % 7}") for i in range(30)]
+    first = ev.weights_by_person(people, draws=60)
+    kept = first.copy()
+    first[:] = 0
+    assert np.array_equal(ev.weights_by_person(people, draws=60), kept)
+    many = ev.weights_by_person(people * 1000, draws=60)  # too many to keep
+    assert np.array_equal(many[:, :30], kept)
+
+
 def test_auc_of_columns_is_that_of_each_and_draws_repeat_people():
     rng = np.random.default_rng(0)
     values, labels = rng.normal(size=(60, 3)).round(1), np.arange(60) % 3 == 0
