@@ -263,7 +263,7 @@ def _drawn_weights(people, draws, seed):
     if len(names) < 2:
         raise ValueError(f"all pairs show {names[0]!r}; an interval over people needs two or more")
     codes = codes.reshape(len(given), -1)
-    if draws * len(codes) > 1e6:
+    if draws * len(codes) > 4e6:  # 32 MB
         return _draw(codes, draws, seed)
     return [_drawn_once(codes.tobytes(), codes.dtype.str, codes.shape, draws, seed)]
 
