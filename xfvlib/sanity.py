@@ -15,7 +15,7 @@ from xfvlib import evaluation, perturb
 from xfvlib.faithfulness.curves import FIXED_ORDERS, as_ranking, blob, embed_each, first_pixels, random_order
 from xfvlib.faithfulness.stand_ins import people_of
 from xfvlib.faithfulness.statistics import check_columns, share_interval
-from xfvlib.faithfulness.table import Methods, methods_of, remembering
+from xfvlib.faithfulness.table import Methods, methods_of
 from xfvlib.methods import method_called
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet, person
@@ -88,29 +88,6 @@ def weight_randomisation(model: FaceModel, pair: Pair, method: str = "fggb", *, 
     if len(found) == 1:
         raise ValueError(f"{model.name} shows no weights that could be randomised")
     return DataFrame(found, columns=["layer", "similarity"]).rename_axis("layers").reset_index()
-
-
-def swapped_partner(model: FaceModel, pair: Pair, other: Tensor, method: str = "fggb", **options) -> float:
-    """Spearman correlation of the probe's map with its map against another partner ``(3, H, W)``: 1 means that the
-    partner does not matter.
-
-    ``options`` and errors as for :func:`weight_randomisation`.
-    """
-    how = remembering(method_called(method, model))
-    return map_similarity(*(how(model, one.a, one.b, **options) for one in (pair, replace(pair, b=other))))
-
-
-def identical_images(model: FaceModel, image: Tensor, method: str = "fggb", **options) -> float:
-    """Share of the dissimilarity map in the whole map of an image judged against itself, in [0, 1]; NaN where the map
-    is 0.
-
-    Nothing speaks against that match, so 0 is right. A method that follows the cosine's own gradient has nothing to
-    follow there, at the cosine's maximum: its map is rounding, whatever its share.
-
-    ``options`` and errors as for :func:`weight_randomisation`.
-    """
-    saliency = method_called(method, model)(model, image, image, **options)
-    return float((-saliency).clamp(min=0).sum() / saliency.abs().sum())
 
 
 def patched(pair: Pair, donor: Tensor, *, patches: int = 27, side: float = 16, seed: Seed = 0) -> tuple[Tensor, Tensor]:

@@ -685,9 +685,7 @@ def damaged_block(rng):
 @area("sanity", 160)
 def sanity_tests(rng):
     """Tests whose outcome is known: odd maps, patches, seeds, pairs, methods."""
-    way = rng.choice(
-        ["similarity", "cascade", "weights", "partner", "identical", "patched", "patched", "patch_test", "rates"]
-    )
+    way = rng.choice(["similarity", "cascade", "weights", "patched", "patched", "patch_test", "rates"])
     one, method = (
         torch.rand(20, 20, generator=torch.Generator().manual_seed(4)),
         rng.choice(["gradient", "occlusion", "fggb", "fgb", None, 5]),
@@ -732,11 +730,8 @@ def sanity_tests(rng):
             else "the model was changed"
         )
         return case(layers, seed, right=True if is_count(seed, 0) else None, check=kept)
-    if way in ("weights", "identical"):
-        call = {
-            "weights": lambda name: sanity.weight_randomisation(TINY, PAIR, name).similarity,
-            "identical": lambda name: sanity.identical_images(TINY, PAIR.a, name),
-        }[way]
+    if way == "weights":
+        call = lambda name: sanity.weight_randomisation(TINY, PAIR, name).similarity
         return case(call, method, right=method in METHODS, check=finite, what=way)
     others = {
         "none": None,
@@ -745,18 +740,6 @@ def sanity_tests(rng):
         "larger": torch.rand(3, 9, 9),
         "word": "p1/0",
     }
-    if way == "partner":
-        name, other, right = form(rng, {"stranger": stranger, "the same": PAIR.b}, others)
-        return case(
-            sanity.swapped_partner,
-            TINY,
-            PAIR,
-            other,
-            method,
-            right=right and method in METHODS,
-            check=finite,
-            what=name,
-        )
     if way == "patched":
         options = {rng.choice(["patches", "side", "seed"]): rng.choice(SMALL) for _ in range(rng.randint(1, 2))}
         name, donor, right = form(rng, {"stranger": stranger, "the same": PAIR.b, "black": PAIR.b * 0}, others)
