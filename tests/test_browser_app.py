@@ -140,6 +140,19 @@ def test_pairs_of_orl_and_every_control_by_keys(visit):
     shown(page, "occlusion")
 
 
+def test_an_answer_to_a_former_threshold_does_not_bring_it_back(visit):
+    visit.evaluate("""() => {
+      window.seen = [];
+      new MutationObserver(() => seen.push($("#told").textContent)).observe($("#told"), { childList: true });
+      $("#threshold").value = 1;
+      $("#threshold").dispatchEvent(new Event("input"));
+      $("#own").click();  // the answer to the first is still to come
+    }""")
+    until(visit, "running === null && !queue.length")
+    seen = visit.evaluate("seen")
+    assert len(seen) > 1 and all(told.endswith("threshold 0.3000") for told in seen), seen
+
+
 def test_maps_follow_the_threshold_while_it_is_dragged(visit):
     page, seen = visit, set()
     box = page.locator("#threshold").bounding_box()

@@ -388,13 +388,13 @@ class _Visit(_OwnName, websocket.WebSocketHandler):
 
     async def _show(self, asked: dict, model: FaceModel, pairs: Any, reply: dict) -> None:
         """The decision and what its tab shows."""
-        tab, threshold = asked["tab"], decision_threshold(model, asked["threshold"])
+        tab = asked["tab"]
         pair, keys = await self._pair(model, pairs)
         faces = zip(keys, (pair.a, pair.b))
         a, b = [await self._keep((key, "embedding"), methods.embedding_of, model, x) for key, x in faces]
         score = float(a["embedding"] @ b["embedding"])
         low = max(-1, math.floor(10 * (min(score, decision_threshold(model)) - 0.15)) / 10)
-        reply |= {"score": score, "threshold": threshold, "own": model.threshold, "low": low, "same": pair.same}
+        reply |= {"score": score, "own": model.threshold, "low": low, "same": pair.same}
         check_known("tab", tab, ["maps", *_TABS])
         if tab == "maps":
             reply |= _pictures(await self._explain(asked, model, pair, keys))
