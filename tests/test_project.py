@@ -237,7 +237,7 @@ def test_claims_are_held_where_no_reader_runs_into_them(path):
     assert all(cell.metadata.jupyter == {"source_hidden": True, "outputs_hidden": True} for cell in claims)
     assert all("assert " in cell.source for cell in claims)
     rest = [cell.source for cell in cells if cell.cell_type == "code" and cell not in claims]
-    assert not [source for source in rest if re.search(r"^\s*assert\b", source, re.MULTILINE)]
+    assert not [source for source in rest if re.search(r"^\s*assert\b|testing\.assert", source, re.MULTILINE)]
 
 
 def test_every_exercise_is_asked_once_and_has_its_solution():
@@ -299,7 +299,7 @@ def test_the_minutes_of_a_lesson_are_counted(path):
     text = [cell.source for cell in lesson if cell.cell_type == "markdown" and "**References.**" not in cell.source]
     minutes = len(" ".join(text).split()) / 180 + sum(cell.cell_type == "code" for cell in lesson) / 2
     stated = int(re.search(r"\*\*Time:\*\* (\d+) minutes", text[0])[1])
-    assert abs(stated - minutes) < 4 and stated % 5 == 0
+    assert stated == 5 * round(minutes / 5)
     assert re.search(
         rf"\(notebooks/{path.stem}\.ipynb\) \|.*\| {stated} \|$", (ROOT / "README.md").read_text(), re.MULTILINE
     )

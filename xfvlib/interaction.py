@@ -178,7 +178,7 @@ def matrix_of(prepared: Prepared, partner: Prepared) -> Tensor:
     """Second stage: the interaction of each place of an image with each of its partner's, ``(R, S)``, in units of
     cosine.
 
-    I(r, s) = cos(A, B) − cos(A∖r, B) − cos(A, B∖s) + cos(A∖r, B∖s) = (f_A − f_A(r)) · (f_B − f_B(s)): what both places
+    I(r, s) = cos(A, B) − cos(A∖r, B) − cos(A, B∖s) + cos(A∖r, B∖s) = (F_A − F_A(r)) · (F_B − F_B(s)): what both places
     give to the cosine together, and neither without the other.
 
     Args:

@@ -539,7 +539,7 @@ def show_morph_live(model: FaceModel, one: Pair, two: Pair, steps: int = 20) -> 
     for share, row in zip(shares, scores.tolist()):
         claim = [f"{'passes' if s >= own else 'fails'} as {p.name_b}, cosine {s:.4f}" for s, p in zip(row, (one, two))]
         said.append(f"{share:.0%} of {two.name_a}: the morph {' and '.join(claim)}.")
-    looks = [{"colour": "#7b3294"}, {"colour": "#1b7837", "dash": DASHED}]
+    looks = [{"colour": "#0173b2"}, {"colour": "#de8f05", "dash": DASHED}]  # as show_curves draws two lines
     lines = [line(shares, y, f"cosine to {p.name_b}", **look) for y, p, look in zip(scores.T, (one, two), looks)]
     axes = f"share of {two.name_a}", "cosine", (0, 1), (min(0, float(scores.min())), 1)
     charts = [chart(0, shares, lines, *axes, levels=[level(own, f"threshold {own:.4f}")])]

@@ -31,12 +31,15 @@ with extras.extra("notebooks"):
 
 SIGNED, MAGNITUDE = "RdBu", "magma"
 GENUINE, IMPOSTOR = "#2166ac", "#b2182b"
-_COLOURS = {  # of lines by name, in every figure: blue of genuine, red of impostor pairs, the wrong ones pale
+_COLOURS = {  # of lines by name, in every figure: blue and red are of pairs, the wrong ones pale; methods have neither
     "genuine": GENUINE, "true accept": GENUINE, "false reject": "#92c5de",
     "impostor": IMPOSTOR, "true reject": IMPOSTOR, "false accept": "#f4a582",
-    "blob": "0.15", "random": "0.55", "IG from the blur": "#1a9e73",
-} | dict(zip(methods.METHODS, [*sns.color_palette("tab10"), *sns.color_palette("Dark2")]))  # fmt: skip
-_TITLE_WIDTH = 22  # letters over a picture; longer titles are broken at a space, or made smaller
+    "blob": "0.15", "random": "0.55", "fggb": "#6a3d9a", "gradient": "#ff7f0e", "gradient × input": "#b15928",
+    "xssab": "#8c564b", "integrated_gradients": "#d4a6c8", "IG from the blur": "#e7298a", "smoothgrad": "#e377c2",
+    "grad_cam": "#17becf", "fame": "#bcbd22", "xface": "#66a61e", "corrrise": "#00838f", "minplus": "#33691e",
+    "lime": "#b8860b", "occlusion": "#1b9e77",
+}  # fmt: skip
+_TITLE_WIDTH = 22  # letters over a picture; longer titles are broken
 TRUTH = {True: "same person", False: "different people", None: "truth unknown"}
 
 mpl.rcParams.update({
@@ -145,9 +148,8 @@ def _picture(ax, image, title, inches=1.45):
     if isinstance(image, Tensor):
         image = image.detach().cpu().float().nan_to_num().clamp(0, 1).permute(1, 2, 0).numpy()
     ax.imshow(image)
-    lines = "\n".join(textwrap.fill(line, _TITLE_WIDTH, break_long_words=False) for line in str(title).split("\n"))
-    longest = max(map(len, lines.split("\n")))
-    ax.set_title(_plain(lines), fontsize=10 * min(1, inches / 1.45) * (19 / longest if longest >= _TITLE_WIDTH else 1))
+    lines = "\n".join(textwrap.fill(line, _TITLE_WIDTH) for line in str(title).split("\n"))
+    ax.set_title(_plain(lines), fontsize=max(9, 10 * min(1, inches / 1.45)))
     ax.set_axis_off()
 
 
@@ -234,7 +236,7 @@ def show_pair(e: methods.Explanation) -> None:
 def show_images(images: Seq, titles: Seq, *, columns: int = 6, suptitle: str = "", inches: float = 1.45) -> None:
     """Crops ``(3, H, W)`` with a title each, in rows of ``columns``, ``inches`` wide; nothing where there are none."""
     if len(images):
-        show(_pictures([*zip(images, titles)], columns, inches, suptitle), f"{suptitle or 'Faces'}: {_told(titles)}")
+        show(_pictures([*zip(images, titles)], columns, inches, suptitle), f"{suptitle or 'Pictures'}: {_told(titles)}")
 
 
 def show_maps(
