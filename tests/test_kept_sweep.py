@@ -71,8 +71,7 @@ def test_a_kept_pair_is_what_is_computed_now(model, pairs):
 def test_every_method_was_scored_on_the_same_pairs_of_few_probes(setting):
     name, model, pairs = setting
     tables, settings = zip(*(read_table(path) for path in TABLES if path.parent.name == f"methods_{name}"))
-    missing = {*METHODS} - {label for one in settings for label in one["methods"]}
-    assert missing <= {"fame", "minplus"}  # their searches begin anew with every partner: hours
+    assert {label for one in settings for label in one["methods"]} >= {*METHODS}
     for key, wanted in (("model hash", model_hash(model)), ("threshold", pytest.approx(model.threshold, abs=1e-4))):
         assert all(one[key] == wanted for one in settings)
     assert len({one["data hash"] for one in settings}) == 1

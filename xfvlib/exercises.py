@@ -92,7 +92,7 @@ EXERCISES = {
         right=lambda derivative, gradient: abs(derivative / gradient - 1) < 0.02,
         hint="The two images are pair.a + shift and pair.a - shift. They lie 2 * h apart.",
         says="Two scores give {0:.4f}, the library {1:.4f}. One backward pass gives the other pixels as well.",
-        solution={"derivative = ...": "derivative = (score(pair.a + shift) - score(pair.a - shift)) / (2 * h)"},
+        solution={"derivative = ...": "derivative = (cosine(pair.a + shift) - cosine(pair.a - shift)) / (2 * h)"},
     ),
     "2.4": Exercise(
         right=lambda single, mean, one, of_8: single + 0.2 < mean < 0.99 and of_8.norm() < one.norm(),
@@ -289,6 +289,30 @@ EXERCISES = {
         solution={
             "    return ...": "    right = (scores >= threshold).astype(float)\n"
             "    return 100 * np.trapezoid(right, dx=1 / (len(right) - 1))"
+        },
+    ),
+    # 7b · Checks of the ranking
+    "7b.1": Exercise(
+        right=lambda guess, same, different: guess == ("same places" if same < different else "different places"),
+        hint="What have two black pictures in common? And a face without its middle with a middle without its face?",
+        says="They are accepted at step {1} of 20 with the same places, at step {2} with different ones; 21 is never.",
+        solution={"guess = ...": 'guess = "same places"'},
+    ),
+    "7b.2": Exercise(
+        right=lambda fill, blur, fggb, random: random < fggb,
+        hint="What does a blur of 5 pixels make of single dots? Ask without it.",
+        says="With {0} and a blur of {1} FGGB has {2:.1f} %, the dots {3:.1f} %. The order of the two was the blur's.",
+        solution={'fill, blur = "black", 5': 'fill, blur = "black", 0'},
+    ),
+    "7b.3": Exercise(
+        right=lambda mine, library: np.allclose(np.asarray(mine, float), library),
+        hint="order = np.argsort(p); p[order] * np.arange(len(p), 0, -1), then np.maximum.accumulate and np.minimum.",
+        says="Corrected they are {1}. Four of the six were below 0.05; after the correction none is.",
+        solution={
+            "    return ...": """\
+    order, corrected = np.argsort(p), np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return corrected"""
         },
     ),
     # 8 · Low resolution and morphs
