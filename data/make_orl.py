@@ -62,7 +62,7 @@ if __name__ == "__main__":
     for model in map(xfv.load_model, ("sface", "dlib-resnet")):
         pairs = xfv.load_pairs("orl", model=model).all_pairs()
         eer, threshold = xfv.calibrate(model, pairs)
-        thresholds.append([model.name, threshold, model.threshold_source])
+        thresholds.append([model.name, threshold, f"{eer:.5f}", model.threshold_source])
         print(f"{model.name}: equal error rate {eer:.4%} at {threshold} over {len(pairs):,} pairs")
-    write_csv(DATA / "thresholds.csv", ["model", "threshold", "source"], thresholds)
+    write_csv(DATA / "thresholds.csv", ["model", "threshold", "eer", "source"], thresholds)
     print(pd.read_csv(DATA / "orl_pairs.csv").groupby(["fold", "same"]).size().unstack())

@@ -57,7 +57,9 @@ def load_model(name: str | None = None, weights: str | PathLike | None = None, *
     else:
         known = f"{', '.join(BUNDLED)}, frbench:…; with the path of a file {', '.join(FROM_FILE)}; or FaceModel(module)"
         raise ValueError(f"no model {name!r} {'with' if weights else 'without'} weights=; without: {known}")
-    table = pd.read_csv(DATA / "thresholds.csv", index_col="model", encoding="utf8")
+    table = pd.read_csv(
+        DATA / "thresholds.csv", index_col="model", usecols=["model", "threshold", "source"], encoding="utf8"
+    )
     kept = {} if preprocessing else table.rename(columns={"source": "threshold_source"}).to_dict("index").get(name, {})
     return FaceModel(network, **({"name": name} | kept | known | preprocessing))
 
