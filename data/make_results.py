@@ -76,7 +76,6 @@ OTHERS = {
 }
 OF_THE_PAIR = [{"map": which, "blur": BLUR, "fill": fill} for fill in FILLS for which in ("another partner", "own")]
 MANIFEST = ("model", "model hash", "data", "data hash", "pairs", "threshold", "methods", "metrics", "seed", "versions")
-PATCHED = ["gradient", "xssab", "smoothgrad", "grad_cam", "fggb", "occlusion"]  # seconds a pair, of each family
 
 
 def centred(prepared, partner):
@@ -204,7 +203,7 @@ def main():
 
 
 def make(arguments, model, many, methods, seconds, client, work):
-    """A sweep, a Patch test and a file of each method, the quickest first."""
+    """A sweep and a file of each method, and a Patch test but of those in ``BEYOND``, the quickest first."""
     results = DATA / "results"
     kept, patches_kept = results / f"methods_{arguments.setting}", results / f"patch_test_{arguments.setting}.parquet"
     kept.mkdir(exist_ok=True)
@@ -220,14 +219,12 @@ def make(arguments, model, many, methods, seconds, client, work):
             settings = {key: manifest[key] for key in MANIFEST}
             save_table(slim(table), path, settings)
         tables[label], settings = read_table(path)
-        if label in (*PATCHED, "controls") and not patches_kept.exists():
-            # as the method is used, with its own blur: nothing blurs its maps alike here
-            usual = {label: {"method": label} | WAYS.get(label, {})} if given else {}
+        if label not in BEYOND and not patches_kept.exists():
             folder.mkdir(exist_ok=True)
-            patches[label] = kept_patch_test(model, fewer, usual, folder)
-    if {*PATCHED} <= {*patches}:
+            patches[label] = kept_patch_test(model, fewer, given, folder)
+    if {*xfv.METHODS} - {*BEYOND} <= {*patches}:
         numbered = pd.concat(patches.values()).assign(pair=lambda table: places_of(table, many))
-        used = {label: {"method": label} | WAYS.get(label, {}) for label in PATCHED}
+        used = {label: methods[label] for label in patches if label in methods}
         keep_patches(patches_kept, numbered, fewer, model, used, settings["versions"])
     found = ladder(pd.concat(tables.values()))
     print(found[found.over == "another partner"].round(1).to_string())
@@ -245,7 +242,7 @@ def kept_patch_test(model, pairs, methods, folder):
     """The Patch test of some methods, read where it was computed before."""
     path = folder / "patches.parquet"
     if not path.exists():
-        found = patch_test(model, pairs, methods)
+        found = patch_test(model, pairs, methods, blur=BLUR)
         write_whole(path, lambda temporary: found.to_parquet(temporary))
     return pd.read_parquet(path)
 
@@ -257,7 +254,7 @@ def places_of(table, many):
 
 
 def keep_patches(path, patches, pairs, model, methods, versions):
-    """Write the Patch test of some of the methods, with the settings that made it as the table's ``attrs``."""
+    """Write the Patch test of the methods, with the settings that made it as the table's ``attrs``."""
     # the fixed orders come with each method
     patches = patches.drop_duplicates(["pair", "method"]).reset_index(drop=True)
     defaults = {key: signature(patched).parameters[key].default for key in ("patches", "side", "seed")}
@@ -269,7 +266,7 @@ def keep_patches(path, patches, pairs, model, methods, versions):
         "data hash": data_hash(pairs),
         "threshold": model.threshold,
         "methods": methods,
-        "patch_test": defaults,
+        "patch_test": defaults | {"blur": BLUR},
         "versions": versions,
     }
     write_whole(path, lambda temporary: patches.to_parquet(temporary, compression="zstd"))

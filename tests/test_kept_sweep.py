@@ -1,4 +1,4 @@
-"""The kept sweeps, of notebook 10 and of notebook 7."""
+"""The kept sweeps, of notebooks 7, 7b and 10."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import xfvlib as xfv
-from xfvlib.faithfulness import FIXED_ORDERS, deletion_table, read_table
+from xfvlib.faithfulness import FIXED_ORDERS, deletion_table, read_table, without_own_blur
 from xfvlib.files import DATA
 from xfvlib.methods import METHODS
 from xfvlib.pairs import person
@@ -102,7 +102,9 @@ def test_the_patch_test_is_of_the_same_pairs_and_begins_alike_for_every_method(s
     kept = pd.read_parquet(RESULTS / f"patch_test_{name}.parquet")
     assert kept.attrs["model hash"] == model_hash(model)
     assert set(kept.groupby("method").size()) == {kept.attrs["pairs"]} == {80}
-    assert {*kept.attrs["methods"], *FIXED_ORDERS} == {*kept.method}
+    assert {*kept.attrs["methods"], *FIXED_ORDERS} == {*kept.method} and {*METHODS} <= {*kept.method}
+    assert kept.attrs["patch_test"]["blur"] == 5
+    assert kept.attrs["methods"] == without_own_blur(kept.attrs["methods"])
     table, _ = read_table(RESULTS / f"methods_{name}" / "fggb.parquet")
     both = kept.merge(table.drop_duplicates("pair"), on=["pair", "name_a", "name_b"], suffixes=("", "_there"))
     assert len(both) == len(kept) and (both.same == both.same_there).all()

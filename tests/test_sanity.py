@@ -184,3 +184,16 @@ def test_a_model_on_the_gpu_is_tested_with_pairs_on_the_cpu(tiny, tiny_pairs):
     table = sanity.patch_test(model, tiny_pairs[::6], ["fggb", "occlusion"], threshold=THRESHOLD)
     assert all(isinstance(scores, np.ndarray) for scores in table.scores)
     assert len(sanity.weight_randomisation(model, pair, threshold=THRESHOLD)) == 4
+
+
+def test_a_blur_of_all_maps_is_that_of_the_method_which_blurs_its_own(tiny, tiny_pairs):
+    def of_fggb(own, alike):
+        methods = {"fggb": {"method": "fggb", "blur": own}}
+        table = sanity.patch_test(tiny, tiny_pairs[::6], methods, threshold=THRESHOLD, blur=alike)
+        return table[table.method == "fggb"]
+
+    own, alike, sharp = of_fggb(3, 0), of_fggb(0, 3), of_fggb(0, 0)
+    assert np.allclose(own.localisation, alike.localisation) and not np.allclose(own.localisation, sharp.localisation)
+    assert np.allclose(np.stack(own.scores), np.stack(alike.scores))
+    with pytest.raises(ValueError, match="blur"):
+        sanity.patch_test(tiny, tiny_pairs[::6], ["fggb"], threshold=THRESHOLD, blur=-1)

@@ -31,7 +31,7 @@ with extras.extra("notebooks"):
 
 SIGNED, MAGNITUDE = "RdBu", "magma"
 GENUINE, IMPOSTOR = "#2166ac", "#b2182b"
-_COLOURS = {  # of lines by name, in every figure: blue and red are of pairs, the wrong ones pale; methods have neither
+_COLOURS = {  # of lines by name, in every figure: blue and red belong to pairs, pale where wrong; no method has either
     "genuine": GENUINE, "true accept": GENUINE, "false reject": "#92c5de",
     "impostor": IMPOSTOR, "true reject": IMPOSTOR, "false accept": "#f4a582",
     "blob": "0.15", "random": "0.55", "fggb": "#6a3d9a", "gradient": "#ff7f0e", "gradient × input": "#b15928",

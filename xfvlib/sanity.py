@@ -17,6 +17,7 @@ from xfvlib.faithfulness.stand_ins import people_of
 from xfvlib.faithfulness.statistics import check_columns, share_interval
 from xfvlib.faithfulness.table import Methods, methods_of
 from xfvlib.methods import method_called
+from xfvlib.methods.fggb import blurred
 from xfvlib.models.facemodel import FaceModel, decision_threshold
 from xfvlib.pairs import Pair, PairSet, person
 
@@ -120,7 +121,14 @@ def patched(pair: Pair, donor: Tensor, *, patches: int = 27, side: float = 16, s
 
 
 def patch_test(
-    model: FaceModel, pairs: PairSet, methods: Methods = "fggb", *, threshold: float | None = None, seed: int = 0, **how
+    model: FaceModel,
+    pairs: PairSet,
+    methods: Methods = "fggb",
+    *,
+    threshold: float | None = None,
+    blur: float = 0,
+    seed: int = 0,
+    **how,
 ) -> DataFrame:
     """Spoil probes with patches of other people, let each map say which pixels to put back, and watch the errors go.
 
@@ -134,6 +142,7 @@ def patch_test(
         methods: as for :func:`xfvlib.faithfulness.deletion_table`; "random", "blob" and "blob reversed" are always
             added.
         threshold: in [−1, 1]; None for the model's own.
+        blur: of all maps and of the fixed orders alike, σ in pixels of a 112-pixel image.
         seed, how: ``seed``, ``patches`` and ``side`` as for :func:`patched`; every pair has places of its own.
 
     Returns:
@@ -144,11 +153,12 @@ def patch_test(
 
     Raises:
         ValueError: ``pairs`` is no PairSet, which holds the images of other people; no image of another person is at
-            hand; an unknown method; patches that cover nothing or everything.
+            hand; an unknown method; a blur below 0; patches that cover nothing or everything.
 
     Source: Patch-LFW of xSSAB (Huber et al. 2024); which people the patches come from and where they lie is drawn here.
     """
     evaluation.check_set(pairs)
+    perturb.check_least("blur", blur, 0)
     threshold, rng, rows = decision_threshold(model, threshold), np.random.default_rng(seed), []
     chosen = {label: (method_called(name, model), given) for label, (name, given) in methods_of(methods).items()}
     people = {name: person(name) or name for name in pairs.names}  # where names tell no person, each is its own
@@ -163,7 +173,8 @@ def patch_test(
         known = number, pair.name_a, pair.name_b, pair.same, donor, threshold, accepted
         maps = {x: how(model, spoilt, pair.b, threshold=threshold, **given) for x, (how, given) in chosen.items()}
         maps |= zip(FIXED_ORDERS, (random_order(spoilt, f"patches {pair.name_a}", seed), blob(spoilt), -blob(spoilt)))
-        for label, x in maps.items():
+        for label, sharp in maps.items():
+            x = blurred(sharp, blur)
             # what errs by accepting is put right by the highest pixels, what errs by rejecting by the lowest; the
             # patches themselves speak for a match in an impostor pair, against it in a genuine one
             first, of_patches = (x, x) if label in FIXED_ORDERS else (x if accepted else -x, -x if pair.same else x)
