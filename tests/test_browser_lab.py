@@ -97,7 +97,7 @@ def control(lab, number):
     page.wait_for_selector(f".jp-OutputArea-output :text-is('{NOT_RUN}')", timeout=LONG)
     assert not page.get_by_text("model not found").count() and not page.locator(".widget-vbox").count()
     run(page)
-    assert not page.locator("[data-mime-type='application/vnd.jupyter.error']").count()
+    assert not page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count()  # where errors stand, too
     panel = page.locator(".jp-OutputArea-output .widget-vbox")
     panel.locator("[role=status]").wait_for(timeout=LONG)
     panel.scroll_into_view_if_needed()
