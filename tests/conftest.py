@@ -13,6 +13,8 @@ from torch import nn
 
 import xfvlib as xfv
 
+SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side: one core each
     torch.set_num_threads(1)
 
@@ -81,6 +83,17 @@ def dlib_model():
 @pytest.fixture(scope="session")
 def dlib_pairs(dlib_model):
     return xfv.load_pairs("orl", model=dlib_model)
+
+
+@pytest.fixture(scope="session")
+def on_lfw():
+    """A trained MobileFaceNet at its threshold and official LFW pairs; None where the real samples are not at hand."""
+    if not SAMPLES.is_dir():
+        return None
+    mobilefacenet = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
+    found = xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=mobilefacenet)
+    xfv.calibrate(mobilefacenet, found)
+    return mobilefacenet, found
 
 
 @pytest.fixture(scope="session")

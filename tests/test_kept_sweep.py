@@ -1,7 +1,6 @@
 """The kept sweeps, of notebooks 7, 7b and 10."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,20 +17,16 @@ from xfvlib.sweep import data_hash, model_hash
 
 RESULTS = DATA / "results"
 TABLES = sorted(RESULTS.glob("methods_*/*.parquet"))
-SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
 
 
 @pytest.fixture(params=["orl", "lfw"])
-def setting(request, model, pairs):
+def setting(request, model, pairs, on_lfw):
     """Name, model and photographs of the kept comparisons of all methods."""
     if request.param == "orl":
         return "orl", model, pairs
-    if not SAMPLES.is_dir():
+    if on_lfw is None:
         pytest.skip("real samples are not at hand")
-    mobilefacenet = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
-    found = xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=mobilefacenet)
-    xfv.calibrate(mobilefacenet, found)
-    return "lfw", mobilefacenet, found
+    return "lfw", *on_lfw
 
 
 @pytest.mark.parametrize("name, count", [("sweep_orl", 600), ("sweep_orl_mistakes", 8)])

@@ -1,7 +1,5 @@
 """The kept tables of notebooks 4b, 5, 6 and 8: of the recognisers they name, and what is computed now."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,20 +13,14 @@ from xfvlib.files import DATA
 from xfvlib.interaction import interaction
 
 RESULTS = DATA / "results"
-SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
 TABLES = sorted(path.stem for kind in ("frequency", "interaction") for path in RESULTS.glob(f"{kind}_*.parquet"))
 
 
 @pytest.fixture(scope="module")
-def settings_of(model, pairs, dlib_model, dlib_pairs):
+def settings_of(model, pairs, dlib_model, dlib_pairs, on_lfw):
     """Model and pairs of a table by the end of its name."""
-    found = {"orl": (model, pairs), "dlib": (dlib_model, dlib_pairs)}
-    if SAMPLES.is_dir():
-        mobilefacenet = xfv.load_model(weights=SAMPLES / "mobilefacenet" / "mobilefacenet.pt")
-        lfw = xfv.load_pairs("lfw", root=SAMPLES / "lfw", model=mobilefacenet)
-        xfv.calibrate(mobilefacenet, lfw)
-        found["lfw"] = mobilefacenet, lfw
-    return found
+    found = {"orl": (model, pairs), "dlib": (dlib_model, dlib_pairs), "lfw": on_lfw}
+    return {end: both for end, both in found.items() if both}
 
 
 def influence(model, pair, row, settings):

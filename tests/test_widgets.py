@@ -67,17 +67,17 @@ def test_an_empty_choice_is_said_in_words(picker):
     assert "cosine" in picker.status.value
 
 
-def test_errors_reach_the_status_line(model, pairs, monkeypatch):
-    picker = widgets.pair_picker(model, pairs[:60])
+def test_errors_reach_the_status_line(tiny, tiny_pairs, monkeypatch):
+    picker = widgets.pair_picker(tiny, tiny_pairs[:3])
     monkeypatch.setattr(widgets.plots, "draw_pair", lambda e: 1 / 0)
     picker.threshold.value = 0.95
     assert "ZeroDivisionError" in picker.status.value
 
 
 def test_the_figure_is_the_libraries(model, pairs):
-    picker = widgets.pair_picker(model, pairs[:60])
+    picker = widgets.pair_picker(model, pairs[:60], "xssab")
     row = picker.pair.value
-    e = xfv.explain(model, pairs[row])
+    e = xfv.explain(model, pairs[row], "xssab")
     expected, drawn = (pixels(data) for data in (plots.to_png(plots.draw_pair(e)), png(picker)))
     assert drawn.shape == expected.shape and np.abs(drawn - expected).mean() < 0.5  # grey levels of 255
 
@@ -110,7 +110,7 @@ def test_what_was_said_of_a_photograph_stays_when_the_threshold_moves(model):
     both, file = PIL.Image.new("L", (2 * one.width, one.height)), io.BytesIO()
     both.paste(one), both.paste(two, (one.width, 0))
     both.save(file, "png")
-    control = widgets.photo_pair(model)
+    control = widgets.photo_pair(model, "gradient")
     control.probe.value, control.reference.value = (
         upload(orl_photo_path("s1/2")),
         upload(None, "both.png", file.getvalue()),
@@ -203,7 +203,7 @@ def test_odd_thresholds_are_said_in_words(tiny, tiny_pairs):
 
 
 def test_names_cannot_bring_markup_into_the_status(model):
-    control = widgets.photo_pair(model)
+    control = widgets.photo_pair(model, "gradient")
     control.probe.value = upload(orl_photo_path("s1/1"), "<script>x</script>.pgm")
     control.reference.value = upload(orl_photo_path("s1/2"), "$\\frac{.pgm")
     assert png(control)[:4] == b"\x89PNG"
@@ -271,7 +271,7 @@ def test_reset_brings_every_control_and_the_figure_back(picker):
 
 
 def test_reset_forgets_the_photographs(model, monkeypatch):
-    control = widgets.photo_pair(model)
+    control = widgets.photo_pair(model, "gradient")
     control.probe.value = control.reference.value = upload(orl_photo_path("s1/1"), "one.pgm")
     control.threshold.value = 0.9
     assert "one.pgm – one.pgm accepted" in control.status.value
@@ -303,7 +303,7 @@ def test_the_threshold_moves_between_the_lowest_score_and_one_and_stops_at_the_m
 
 
 def test_the_threshold_of_two_photographs_reaches_below_their_score(model):
-    control = widgets.photo_pair(model)
+    control = widgets.photo_pair(model, "gradient")
     control.probe.value = upload(orl_photo_path("s17/4"))
     for person in range(1, 4):
         control.reference.value = upload(orl_photo_path(f"s{person}/1"))
