@@ -240,8 +240,11 @@ def test_a_photograph_that_was_given_up_is_not_shown_under_the_name_of_another(v
     served[1].pause = 0.02
     page.click("[data-do=png]")  # the maps that the page's settings ask for, which were not seen yet
     page.locator("progress[value]").wait_for(timeout=WAIT)
+    assert page.locator("#decision").is_visible()
     upload(page, "probe", "one.jpg", photo("s3/1"))  # which waits for the download
+    until(page, "document.querySelector('#verdict').matches('.stale')")
     page.click("#cancel")
+    assert page.locator("#decision").is_visible() and page.locator("#interaction .content").is_visible()
     page.locator("#status", has_text="Cancelled.").wait_for(timeout=WAIT)
     served[1].pause = 0
     page.select_option("#method", "gradient")
@@ -250,6 +253,23 @@ def test_a_photograph_that_was_given_up_is_not_shown_under_the_name_of_another(v
     wide = "() => document.querySelector('[data-role=probe] .photo img').naturalWidth"
     until(page, f"({wide})() > 0")
     assert page.evaluate(wide) == 552
+
+
+def test_an_answer_counts_when_the_photograph_behind_it_is_given_up(visit, served):
+    page, hidden = visit, "() => ['.map', '#verdict'].map((one) => document.querySelector(one).matches('.stale'))"
+    served[1].pause = 0.05
+    click = "document.querySelector('#cancel').click();"
+    page.evaluate(f"() => {{ turn(0.9); ask({{ pair: 'different' }}); {click} }}")  # in one step
+    until(page, "running === null")
+    assert page.evaluate(hidden) == [False, False] and "threshold 0.9000" in page.inner_text("#told")
+    page.evaluate(
+        f"() => {{ turn(0.8); ask({{ pair: 'different' }}); settings.recogniser = 'dlib-resnet'; ask({{ anew: true }}); {click} }}"
+    )
+    until(page, "running === null")
+    assert page.evaluate(hidden) == [True, True]  # another recogniser was chosen
+    served[1].pause = 0
+    page.select_option("#recogniser", "sface")
+    shown(page)
 
 
 def test_what_was_asked_for_before_does_not_show_again_what_is_hidden(visit, served):
