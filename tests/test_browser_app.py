@@ -262,9 +262,8 @@ def test_an_answer_counts_when_the_photograph_behind_it_is_given_up(visit, serve
     page.evaluate(f"() => {{ turn(0.9); ask({{ pair: 'different' }}); {click} }}")  # in one step
     until(page, "running === null")
     assert page.evaluate(hidden) == [False, False] and "threshold 0.9000" in page.inner_text("#told")
-    page.evaluate(
-        f"() => {{ turn(0.8); ask({{ pair: 'different' }}); settings.recogniser = 'dlib-resnet'; ask({{ anew: true }}); {click} }}"
-    )
+    other = "settings.recogniser = 'dlib-resnet'; ask({ anew: true });"
+    page.evaluate(f"() => {{ turn(0.8); ask({{ pair: 'different' }}); {other} {click} }}")
     until(page, "running === null")
     assert page.evaluate(hidden) == [True, True]  # another recogniser was chosen
     served[1].pause = 0
