@@ -259,9 +259,13 @@ def test_an_answer_counts_when_the_photograph_behind_it_is_given_up(visit, serve
     page, hidden = visit, "() => ['.map', '#verdict'].map((one) => document.querySelector(one).matches('.stale'))"
     served[1].pause = 0.05
     click = "document.querySelector('#cancel').click();"
-    page.evaluate(f"() => {{ turn(0.9); ask({{ pair: 'different' }}); {click} }}")  # in one step
+    probe = "document.querySelector('[data-role=probe] select')"
+    before = page.evaluate(f"{probe}.value")
+    choose = f"{probe}.value = 's9/2'; {probe}.dispatchEvent(new Event('change'));"
+    page.evaluate(f"() => {{ turn(0.9); {choose} {click} }}")  # in one step
     until(page, "running === null")
     assert page.evaluate(hidden) == [False, False] and "threshold 0.9000" in page.inner_text("#told")
+    assert page.evaluate(f"{probe}.value") == before != "s9/2"
     other = "settings.recogniser = 'dlib-resnet'; ask({ anew: true });"
     page.evaluate(f"() => {{ turn(0.8); ask({{ pair: 'different' }}); {other} {click} }}")
     until(page, "running === null")
